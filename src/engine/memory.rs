@@ -1,0 +1,70 @@
+//! What is remembered between runs, in `/var/lib/reconcile/state.json`: owned items, owed follow-ups, and under
+//! which boot each persisted change was made. Everything else is observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Followup;
+
+/// The state file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Version of this format.
+    pub schema: u32,
+    /// Owned items by resource and item.
+    #[serde(default)]
+    pub owned: BTreeMap<String, BTreeMap<String, Owned>>,
+    /// Follow-ups that are owed.
+    #[serde(default)]
+    pub owed: BTreeMap<Followup, Owed>,
+    /// The boot under which each persisted change was made, by resource and item.
+    #[serde(default)]
+    pub persisted: BTreeMap<String, BTreeMap<String, PersistedAt>>,
+}
+
+/// An item that was not there before us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    /// File or attribute.
+    pub target: PathBuf,
+    /// Value before us.
+    pub before: Option<String>,
+    /// Value that we wrote.
+    pub written: String,
+}
+
+/// A follow-up that is owed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Owed {
+    /// Hash of the inputs that changed (SHA-256, hexadecimal).
+    pub inputs: String,
+    /// What changed: `resource: item`.
+    pub because: BTreeSet<String>,
+}
+
+/// When a change was persisted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersistedAt {
+    /// The boot id of then; empty where there was none (`--root`).
+    pub boot_id: String,
+}
+
+impl Memory {
+    /// The owned items of a resource.
+    pub fn owned(&self, resource: &str) -> impl Iterator<Item = (&str, &Owned)> {
+        self.owned.get(resource).into_iter().flatten().map(|(item, owned)| (item.as_str(), owned))
+    }
+
+    /// One owned item.
+    pub fn owned_item(&self, resource: &str, item: &str) -> Option<&Owned> {
+        self.owned.get(resource)?.get(item)
+    }
+
+    /// Whether `item` was persisted under another boot than `boot_id`: it has had its chance to take effect.
+    pub fn booted_since(&self, resource: &str, item: &str, boot_id: Option<&str>) -> bool {
+        let at = self.persisted.get(resource).and_then(|items| items.get(item));
+        at.is_some_and(|at| boot_id.is_some_and(|now| !at.boot_id.is_empty() && now != at.boot_id))
+    }
+}

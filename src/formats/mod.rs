@@ -1,0 +1,1 @@
+//! File formats: text to value and back, lossless, no I/O.

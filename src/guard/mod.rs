@@ -1,0 +1,1 @@
+//! Guards: from a plan and observed facts to objections.

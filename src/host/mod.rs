@@ -1,0 +1,163 @@
+//! The only door to the machine.
+//!
+//! Planning gets a [`ReadHost`], which has no method that writes: the compiler refuses a plan that acts. Only the
+//! engine holds a [`Host`]. Paths are absolute as seen from the host's root; under `--root` every one of them is
+//! resolved inside that tree.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::plan::{FileState, Step};
+
+/// What can be acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The running machine: files, attributes, commands.
+    Machine,
+    /// Another tree (`--root`): files only.
+    Tree,
+}
+
+/// What a directory entry is, links not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Link,
+    /// Anything else: device node, socket, FIFO.
+    Other,
+}
+
+/// A failed operation: what, on which path, why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct HostError {
+    /// The operation, as in "read".
+    pub operation: &'static str,
+    /// The path as seen from the host's root.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Read access to a host. A missing file is a fact (`None`), not an error.
+pub trait ReadHost {
+    /// Whether this is a running machine or a tree.
+    fn reach(&self) -> Reach;
+
+    /// The content of a file or attribute; symbolic links are followed inside the root.
+    ///
+    /// # Errors
+    /// When the file exists and cannot be read.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// The full state of a regular file; symbolic links are followed inside the root.
+    ///
+    /// # Errors
+    /// When something other than a regular file stands there, or it cannot be read.
+    fn file_state(&self, path: &Path) -> Result<FileState, HostError>;
+
+    /// What stands at `path`; the last component is not followed.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>, HostError>;
+
+    /// The target of a symbolic link as it is stored; `None` where there is no link.
+    ///
+    /// # Errors
+    /// When the link exists and cannot be read.
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError>;
+
+    /// The names in a directory, sorted by bytes; `None` where there is no directory. Names that are not UTF-8 are
+    /// left out: nothing that this program reads has such a name.
+    ///
+    /// # Errors
+    /// When the directory exists and cannot be read.
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, HostError>;
+
+    /// A file's or attribute's text without the final newline; bytes that are not UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// As [`ReadHost::read`].
+    fn text(&self, path: &Path) -> Result<Option<String>, HostError> {
+        let bytes = self.read(path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned()))
+    }
+
+    /// Whether anything stands at `path`.
+    ///
+    /// # Errors
+    /// As [`ReadHost::kind`].
+    fn exists(&self, path: &Path) -> Result<bool, HostError> {
+        Ok(self.kind(path)?.is_some())
+    }
+
+    /// The last component of a symbolic link's target: the name of a `driver`, the number of an `iommu_group`.
+    ///
+    /// # Errors
+    /// As [`ReadHost::read_link`].
+    fn link_name(&self, path: &Path) -> Result<Option<String>, HostError> {
+        let target = self.read_link(path)?;
+        Ok(target.and_then(|target| target.file_name().map(|name| name.to_string_lossy().into_owned())))
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The file is no longer what the plan was made against.
+    #[error("{} has changed since it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The write did not return in time; the child that does it was left behind.
+    #[error("writing {value:?} to {} has not returned after {seconds} s (pid {pid} still waits in the kernel)", path.display())]
+    Hung {
+        /// The attribute.
+        path: PathBuf,
+        /// What was being written.
+        value: String,
+        /// How long was waited.
+        seconds: u64,
+        /// The child that was left behind.
+        pid: u32,
+    },
+    /// A command ended badly.
+    #[error("{command}: {outcome}{}", tail_of(output))]
+    Command {
+        /// The command line.
+        command: String,
+        /// Exit status, signal or deadline.
+        outcome: String,
+        /// The last lines that it printed.
+        output: String,
+    },
+    /// This host cannot do such a step (attributes and commands under `--root`).
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+fn tail_of(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!("; it printed: {output}") }
+}
+
+/// Write access to a host; only the engine holds one.
+pub trait Host: ReadHost {
+    /// Executes one step.
+    ///
+    /// # Errors
+    /// When the step could not be made; a file is then still what it was.
+    fn execute(&mut self, step: &Step) -> Result<(), StepError>;
+
+    /// Planning's view of the same host.
+    fn as_read(&self) -> &dyn ReadHost;
+}

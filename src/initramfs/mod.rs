@@ -1,0 +1,1 @@
+//! Initramfs generators: one file each behind one small trait.

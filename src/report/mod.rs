@@ -1,0 +1,1 @@
+//! The one struct that text and JSON render.

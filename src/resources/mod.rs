@@ -1,0 +1,81 @@
+//! The resources: what a host is made of, each in one file of the same shape.
+//!
+//! A resource *derives* its spec from the document and the host's facts (pure), *observes* its state (running and
+//! persisted) through a [`ReadHost`], and *diffs* the two into verdicts (pure). It never applies: changes are
+//! [`Step`](crate::plan::Step)s that the engine executes.
+//!
+//! To add one: write `resources/NAME.rs` with a type that implements [`Resource`], and add its line to `REGISTRY`.
+
+use std::fmt;
+
+use crate::document::Document;
+use crate::engine::{Facts, Memory};
+use crate::host::{HostError, ReadHost};
+use crate::plan::{ItemVerdict, Warning};
+
+/// What a resource may look at: the host, what was remembered, the facts of this round.
+#[derive(Clone, Copy)]
+pub struct Observer<'a> {
+    /// Read access to the host.
+    pub host: &'a dyn ReadHost,
+    /// What earlier runs recorded.
+    pub memory: &'a Memory,
+    /// What is known about the host in this round.
+    pub facts: &'a Facts,
+}
+
+impl fmt::Debug for Observer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("facts", self.facts).finish_non_exhaustive()
+    }
+}
+
+/// An observation that could not be made; the resource is skipped and the others go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The host did not answer.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The host answered something that makes no sense.
+    #[error("{subject}: {problem}")]
+    Malformed {
+        /// The path or function.
+        subject: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// What a diff found: a verdict for each item, and what the operator should know besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// One verdict per item, in a stable order.
+    pub items: Vec<ItemVerdict>,
+    /// Warnings; they change no status.
+    pub warnings: Vec<Warning>,
+}
+
+/// One kind of thing that a host is made of.
+pub trait Resource {
+    /// Its name in documents, reports and `--only`.
+    const KEY: &'static str;
+    /// Resources whose changes can make this one's observation stale.
+    const AFTER: &'static [&'static str];
+    /// What is desired, with origins.
+    type Spec: fmt::Debug;
+    /// What was observed, running and persisted.
+    type State: fmt::Debug;
+
+    /// What the document, together with other sections' contributions, asks of this resource; `None` where it is not
+    /// managed. Pure.
+    fn derive(document: &Document, facts: &Facts) -> Option<Self::Spec>;
+
+    /// Reads the facts that [`Resource::diff`] needs.
+    ///
+    /// # Errors
+    /// When the host cannot be read or answers nonsense; a missing file is no error.
+    fn observe(spec: &Self::Spec, observer: &Observer<'_>) -> Result<Self::State, ObserveError>;
+
+    /// The one definition of "the same". Pure.
+    fn diff(spec: &Self::Spec, state: &Self::State) -> Findings;
+}
