@@ -4,8 +4,15 @@
 //! engine holds a [`Host`]. Paths are absolute as seen from the host's root; under `--root` every one of them is
 //! resolved inside that tree.
 
-use std::io;
+mod error;
+mod machine;
+mod replace;
+mod root;
+
 use std::path::{Path, PathBuf};
+
+pub use error::{HostError, StepError};
+pub use machine::Machine;
 
 use crate::plan::{FileState, Step};
 
@@ -29,19 +36,6 @@ pub enum FileKind {
     Link,
     /// Anything else: device node, socket, FIFO.
     Other,
-}
-
-/// A failed operation: what, on which path, why.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {}", path.display())]
-pub struct HostError {
-    /// The operation, as in "read".
-    pub operation: &'static str,
-    /// The path as seen from the host's root.
-    pub path: PathBuf,
-    /// The cause.
-    #[source]
-    pub source: io::Error,
 }
 
 /// Read access to a host. A missing file is a fact (`None`), not an error.
@@ -105,49 +99,6 @@ pub trait ReadHost {
         let target = self.read_link(path)?;
         Ok(target.and_then(|target| target.file_name().map(|name| name.to_string_lossy().into_owned())))
     }
-}
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// The operating system refused.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The file is no longer what the plan was made against.
-    #[error("{} has changed since it was read", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The write did not return in time; the child that does it was left behind.
-    #[error("writing {value:?} to {} has not returned after {seconds} s (pid {pid} still waits in the kernel)", path.display())]
-    Hung {
-        /// The attribute.
-        path: PathBuf,
-        /// What was being written.
-        value: String,
-        /// How long was waited.
-        seconds: u64,
-        /// The child that was left behind.
-        pid: u32,
-    },
-    /// A command ended badly.
-    #[error("{command}: {outcome}{}", tail_of(output))]
-    Command {
-        /// The command line.
-        command: String,
-        /// Exit status, signal or deadline.
-        outcome: String,
-        /// The last lines that it printed.
-        output: String,
-    },
-    /// This host cannot do such a step (attributes and commands under `--root`).
-    #[error("{0}")]
-    Unsupported(String),
-}
-
-fn tail_of(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!("; it printed: {output}") }
 }
 
 /// Write access to a host; only the engine holds one.

@@ -1,0 +1,109 @@
+//! What can go wrong at the door to the machine.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// A failed operation: what, on which path, why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct HostError {
+    /// The operation, as in "read".
+    pub operation: &'static str,
+    /// The path as seen from the host's root.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+impl HostError {
+    /// A failed `operation` on `path`.
+    pub fn new(operation: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self { operation, path: path.as_ref().to_path_buf(), source: source.into() }
+    }
+
+    /// The kernel's error number, if the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+
+    /// What the operator can do about it, where the cause tells.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let errno = Errno::from_io_error(&self.source)?;
+        Some(match errno {
+            Errno::ROFS => {
+                "the file system is mounted read-only: remount it read-write, or make the change in the image that it comes from"
+            }
+            Errno::ACCESS => {
+                "run as root; if you do, ask the security module (SELinux, AppArmor) with its audit log"
+            }
+            Errno::PERM => {
+                "run as root; if you do, the file or its directory may be immutable (see `lsattr -d`, lift it with `chattr -i`)"
+            }
+            Errno::BUSY if self.is_file_change() => {
+                "the file is a mount point of its own (a bind mount): unmount it, or change the file that is mounted there"
+            }
+            Errno::NOSPC | Errno::DQUOT => {
+                "free some space (or inodes, or quota) on that file system and run again"
+            }
+            Errno::LOOP => "a symbolic link on the way points back at itself: correct it",
+            Errno::NOTDIR => "a file stands where a directory was expected: move it away",
+            Errno::ISDIR => "a directory stands where a file was expected: move it away",
+            Errno::NOSYS => {
+                "this needs openat2: run a kernel from 5.6 on, or leave out --root inside a chroot"
+            }
+            Errno::IO => "the disk failed to read or write: see the kernel log",
+            Errno::NOENT if self.operation == "run" => "install the package that provides this command",
+            _ => return None,
+        })
+    }
+
+    fn is_file_change(&self) -> bool {
+        matches!(self.operation, "replace" | "create" | "remove")
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The file is no longer what the plan was made against.
+    #[error("{} has changed since it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The write did not return in time; the child that does it was left behind.
+    #[error("writing {value:?} to {} has not returned after {seconds} s (pid {pid} still waits in the kernel)", path.display())]
+    Hung {
+        /// The attribute.
+        path: PathBuf,
+        /// What was being written.
+        value: String,
+        /// How long was waited.
+        seconds: u64,
+        /// The child that was left behind.
+        pid: u32,
+    },
+    /// A command ended badly.
+    #[error("{command}: {outcome}{}", tail_of(output))]
+    Command {
+        /// The command line.
+        command: String,
+        /// Exit status, signal or deadline.
+        outcome: String,
+        /// The last lines that it printed.
+        output: String,
+    },
+    /// This host cannot do such a step (attributes and commands under `--root`).
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+fn tail_of(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!("; it printed: {output}") }
+}

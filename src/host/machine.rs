@@ -1,0 +1,134 @@
+//! The real machine, or a tree of files that stands for one.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::replace;
+use super::root::Root;
+use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
+use crate::plan::{FileState, Step};
+
+/// A host behind a root directory.
+///
+/// With root `/` this is the running machine. With any other root every path, those of /proc and /sys included, is
+/// resolved inside that directory: absolute links work, none leads out.
+pub struct Machine {
+    root: Root,
+    reach: Reach,
+}
+
+impl Machine {
+    /// Opens the host below `root`. [`Reach::Tree`] refuses attributes and commands.
+    ///
+    /// # Errors
+    /// When `root` is no directory, or the kernel cannot resolve paths inside it (`openat2`, Linux 5.6).
+    pub fn open(root: &Path, reach: Reach) -> Result<Self, HostError> {
+        Ok(Self { root: Root::open(root)?, reach })
+    }
+
+    /// Removes temporary files that a killed run left in `directories`; returns their paths. Only for the holder of
+    /// the lock: another run's file in the making has such a name, too.
+    ///
+    /// # Errors
+    /// When a directory exists and cannot be read, or a leftover cannot be removed.
+    pub fn sweep_leftovers(&mut self, directories: &[PathBuf]) -> Result<Vec<PathBuf>, HostError> {
+        replace::sweep(&self.root, directories)
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("root", &self.root)
+            .field("reach", &self.reach)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the error says that nothing stands at `path`.
+fn is_missing(errno: Errno, path: &Path) -> bool {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => true,
+        // A device that went away between opening its attribute and reading it (fs/kernfs/file.c).
+        Errno::NODEV => path.starts_with("/sys"),
+        // A process that ended meanwhile (proc(5)).
+        Errno::SRCH => path.starts_with("/proc"),
+        _ => false,
+    }
+}
+
+/// Turns "nothing stands there" into a fact.
+fn found<T>(
+    operation: &'static str,
+    path: &Path,
+    result: Result<T, impl Into<io::Error>>,
+) -> Result<Option<T>, HostError> {
+    match result.map_err(Into::into) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if Errno::from_io_error(&error).is_some_and(|errno| is_missing(errno, path)) => Ok(None),
+        Err(error) => Err(HostError::new(operation, path, error)),
+    }
+}
+
+impl ReadHost for Machine {
+    fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        let bytes =
+            if path.starts_with("/sys") { self.root.read_attribute(path) } else { self.root.read_file(path) };
+        found("read", path, bytes)
+    }
+
+    fn file_state(&self, path: &Path) -> Result<FileState, HostError> {
+        let state = self.root.open_regular(path).and_then(|(fd, stat)| replace::state_of(&fd, &stat));
+        Ok(found("read", path, state)?.unwrap_or(FileState::Absent))
+    }
+
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>, HostError> {
+        let stat = found("look at", path, self.root.lstat(path))?;
+        Ok(stat.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Link,
+            _ => FileKind::Other,
+        }))
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        match self.root.read_link(path) {
+            Err(Errno::INVAL) => Ok(None),
+            result => found("read the link", path, result),
+        }
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, HostError> {
+        found("list", path, self.root.list(path))
+    }
+}
+
+impl Host for Machine {
+    fn execute(&mut self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::WriteFile { path, before, after, mode } => {
+                replace::write(&self.root, path, before, &after.0, *mode)
+            }
+            Step::RemoveFile { path, before } => replace::remove(&self.root, path, before),
+            Step::WriteAttr { .. } | Step::Run { .. } => {
+                let target = step.target();
+                Err(StepError::Unsupported(format!(
+                    "{target}: under --root no attribute is written and no command is run"
+                )))
+            }
+        }
+    }
+
+    fn as_read(&self) -> &dyn ReadHost {
+        self
+    }
+}
