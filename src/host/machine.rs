@@ -3,14 +3,19 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::replace;
+use super::attribute::AttributeWriter;
 use super::root::Root;
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
+use super::{command, replace};
 use crate::plan::{FileState, Step};
+
+/// Told about once a second which step has been running for how long.
+pub type Progress = Box<dyn FnMut(&Step, Duration)>;
 
 /// A host behind a root directory.
 ///
@@ -19,6 +24,8 @@ use crate::plan::{FileState, Step};
 pub struct Machine {
     root: Root,
     reach: Reach,
+    attributes: AttributeWriter,
+    progress: Option<Progress>,
 }
 
 impl Machine {
@@ -27,7 +34,26 @@ impl Machine {
     /// # Errors
     /// When `root` is no directory, or the kernel cannot resolve paths inside it (`openat2`, Linux 5.6).
     pub fn open(root: &Path, reach: Reach) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)?, reach })
+        // This very program, even if its file has been replaced since it started (proc(5)).
+        let attributes = AttributeWriter::new("/proc/self/exe".into(), root.to_path_buf());
+        Ok(Self { root: Root::open(root)?, reach, attributes, progress: None })
+    }
+
+    /// Has attributes written by `program`, which must serve [`ATTRIBUTE_WRITER`](super::ATTRIBUTE_WRITER), instead of
+    /// by this program: for callers of the library that do not.
+    #[must_use]
+    pub fn with_attribute_writer(mut self, program: &Path) -> Self {
+        self.attributes = AttributeWriter::new(program.to_path_buf(), self.attributes.root().to_path_buf());
+        self
+    }
+
+    /// Has `progress` told about steps that take long.
+    pub fn report_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
     /// Removes temporary files that a killed run left in `directories`; returns their paths. Only for the holder of
@@ -71,6 +97,14 @@ fn found<T>(
         Ok(value) => Ok(Some(value)),
         Err(error) if Errno::from_io_error(&error).is_some_and(|errno| is_missing(errno, path)) => Ok(None),
         Err(error) => Err(HostError::new(operation, path, error)),
+    }
+}
+
+fn teller<'a>(progress: &'a mut Option<Progress>, step: &'a Step) -> impl FnMut(Duration) + 'a {
+    move |elapsed| {
+        if let Some(progress) = progress {
+            progress(step, elapsed);
+        }
     }
 }
 
@@ -119,11 +153,19 @@ impl Host for Machine {
                 replace::write(&self.root, path, before, &after.0, *mode)
             }
             Step::RemoveFile { path, before } => replace::remove(&self.root, path, before),
-            Step::WriteAttr { .. } | Step::Run { .. } => {
+            Step::WriteAttr { .. } | Step::Run { .. } if self.reach == Reach::Tree => {
                 let target = step.target();
                 Err(StepError::Unsupported(format!(
                     "{target}: under --root no attribute is written and no command is run"
                 )))
+            }
+            Step::WriteAttr { path, value, deadline_ms, .. } => {
+                let mut tell = teller(&mut self.progress, step);
+                self.attributes.write(path, value, Duration::from_millis(*deadline_ms), &mut tell)
+            }
+            Step::Run { argv, deadline_ms } => {
+                let mut tell = teller(&mut self.progress, step);
+                command::run(argv, Duration::from_millis(*deadline_ms), &mut tell)
             }
         }
     }

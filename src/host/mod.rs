@@ -4,15 +4,23 @@
 //! engine holds a [`Host`]. Paths are absolute as seen from the host's root; under `--root` every one of them is
 //! resolved inside that tree.
 
+mod attribute;
+mod clock;
+mod command;
 mod error;
+mod lock;
 mod machine;
 mod replace;
 mod root;
+mod state_store;
 
 use std::path::{Path, PathBuf};
 
+pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use error::{HostError, StepError};
-pub use machine::Machine;
+pub use lock::{LockError, RunLock};
+pub use machine::{Machine, Progress};
+pub use state_store::{STATE_FILE, StateError, load_memory, save_memory};
 
 use crate::plan::{FileState, Step};
 

@@ -1,0 +1,122 @@
+//! One run at a time: `/run/reconcile/lock`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{Mode, OFlags};
+
+use super::clock::Clock;
+use super::root::{again, read_to_end};
+use super::{HostError, Machine};
+
+const DIRECTORY: &str = "/run/reconcile";
+const NAME: &str = "lock";
+
+/// How often a lock that is held is asked for again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Held for a whole run; released when dropped. Children do not inherit it.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: Flock<OwnedFd>,
+}
+
+/// Why the lock was not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run holds it.
+    #[error("another run of reconcile{} holds {DIRECTORY}/{NAME}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Held {
+        /// The holder, if it has written itself down already.
+        pid: Option<u32>,
+    },
+    /// The lock file could not be made or locked.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl RunLock {
+    /// Takes the lock of `machine` (under `--root`, inside that tree), waiting at most `wait` for another run to end.
+    ///
+    /// # Errors
+    /// When it is still held then, or the lock file cannot be made.
+    pub fn acquire(machine: &Machine, wait: Duration) -> Result<Self, LockError> {
+        let fail = |error: io::Error| HostError::new("lock", Path::new(DIRECTORY).join(NAME), error);
+        let mut file = open(machine).map_err(fail)?;
+        let mut observer = |_| {};
+        let mut clock = Clock::start(wait, &mut observer);
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => {
+                    write_down(&locked).map_err(fail)?;
+                    return Ok(Self { _file: locked });
+                }
+                Err((held, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => file = held,
+                Err((_, errno)) => return Err(fail(errno.into()).into()),
+            }
+            if clock.left().is_zero() {
+                return Err(LockError::Held { pid: holder(&file) });
+            }
+            clock.sleep(RETRY);
+        }
+    }
+}
+
+fn open(machine: &Machine) -> Result<OwnedFd, io::Error> {
+    let directory = machine.root().ensure_directory(Path::new(DIRECTORY), Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // Nobody else may open it: a reader could hold the lock.
+    let mode = Mode::from_raw_mode(0o600);
+    Ok(again(|| rustix::fs::openat(&directory, NAME, flags, mode))?)
+}
+
+fn write_down(file: &Flock<OwnedFd>) -> Result<(), io::Error> {
+    rustix::fs::ftruncate(&**file, 0)?;
+    rustix::io::pwrite(&**file, format!("{}\n", std::process::id()).as_bytes(), 0)?;
+    Ok(())
+}
+
+fn holder(file: &OwnedFd) -> Option<u32> {
+    let mut bytes = Vec::new();
+    read_to_end(file, &mut bytes).ok()?;
+    String::from_utf8(bytes).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Reach, ReadHost as _};
+
+    #[test]
+    fn the_second_run_is_told_who_holds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = Machine::open(directory.path(), Reach::Tree).unwrap();
+        let first = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+        let second = RunLock::acquire(&machine, Duration::from_millis(300));
+        assert!(
+            matches!(second, Err(LockError::Held { pid: Some(pid) }) if pid == std::process::id()),
+            "{second:?}"
+        );
+        drop(first);
+        let again = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+        let pid = machine.text(Path::new("/run/reconcile/lock")).unwrap().unwrap();
+        assert_eq!(pid, std::process::id().to_string());
+        drop(again);
+    }
+
+    #[test]
+    fn a_waiting_run_gets_it_when_the_first_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = Machine::open(directory.path(), Reach::Tree).unwrap();
+        let first = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(first);
+        });
+        RunLock::acquire(&machine, Duration::from_secs(30)).unwrap();
+        ending.join().unwrap();
+    }
+}
