@@ -1,5 +1,83 @@
 //! The desired state: YAML to typed values, with places; joining; lint.
+//!
+//! The way of a document: [`Source`] (bytes) → `source::Text` (UTF-8, lines indexed) → `tree::Node` (every node with its
+//! place) → `raw::RawDocument` (keys, forms and types checked, every problem collected) → `join` (one [`Document`] out of
+//! all files) → `check` (what the document alone proves wrong) and `lint` (what deserves a warning). The types in `raw`
+//! are the one definition of the keys: they read the nodes and they make the [`schema`].
 
+mod error;
+mod join;
 mod model;
+mod nearest;
+mod raw;
+mod shape;
+mod source;
+mod text;
+mod tree;
 
+pub use error::{DocumentError, DocumentErrors, Related};
 pub use model::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov, VfioPci};
+pub use source::Source;
+
+use crate::plan::Warning;
+use raw::RawDocument;
+use shape::{Reader, Shape};
+use source::Text;
+
+/// Documents that were read and joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The desired state.
+    pub document: Document,
+    /// What the operator should know about the document.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads and joins documents. Pure; [`crate::host::documents`] reads the files.
+///
+/// # Errors
+/// All problems of all documents, in the order of the files and by place.
+pub fn load(sources: &[Source]) -> Result<Loaded, DocumentErrors> {
+    load_all(sources, Vec::new())
+}
+
+/// As [`load`], with the `problems` of files that could not be read.
+///
+/// # Errors
+/// As [`load`], the given problems included.
+pub fn load_all(sources: &[Source], mut problems: Vec<DocumentError>) -> Result<Loaded, DocumentErrors> {
+    let mut texts = Vec::new();
+    let mut raws = Vec::new();
+    for source in sources {
+        match Text::new(source) {
+            Ok(text) => {
+                raws.extend(read(&text, &mut problems));
+                texts.push(text);
+            }
+            Err(error) => problems.push(error),
+        }
+    }
+    let document = join::join(raws, &mut problems);
+    if problems.is_empty() {
+        Ok(Loaded { document, warnings: Vec::new() })
+    } else {
+        Err(DocumentErrors::new(problems, &texts))
+    }
+}
+
+fn read(text: &Text, problems: &mut Vec<DocumentError>) -> Option<RawDocument> {
+    let root = match tree::read(text) {
+        Ok(root) => root,
+        Err(error) => {
+            problems.push(error);
+            return None;
+        }
+    };
+    let mut reader = Reader::new(text.name.clone());
+    let raw = RawDocument::read(&root, &mut reader);
+    problems.append(&mut reader.problems);
+    raw
+}
+
+#[cfg(test)]
+mod tests;

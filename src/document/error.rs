@@ -1,0 +1,278 @@
+//! What is wrong with a document: every problem with its place, what would be accepted, and what to do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use super::source::{Position, Text};
+use crate::types::Place;
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DocumentError {
+    /// Stable kebab-case code, such as `unknown-key`.
+    pub code: &'static str,
+    /// The file as it was named on the command line.
+    pub file: String,
+    /// Line from 1; `None` where the file as a whole is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Column in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The text at fault as it is written; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// What is wrong, in one sentence without a final period.
+    pub problem: String,
+    /// What would be accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// Other places that have a part in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Related>,
+    /// The line at fault, for people.
+    #[serde(skip)]
+    excerpt: Option<Excerpt>,
+}
+
+/// Another place that has a part in a problem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// `file:line:column`.
+    pub place: String,
+    /// What stands there.
+    pub note: String,
+    #[serde(skip)]
+    at: Option<(String, Position)>,
+    #[serde(skip)]
+    excerpt: Option<Excerpt>,
+}
+
+/// One line of a file and the bytes of it that are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Excerpt {
+    line: String,
+    span: std::ops::Range<usize>,
+}
+
+impl DocumentError {
+    /// A problem at a place.
+    pub fn new(code: &'static str, place: &Place, problem: impl Into<String>) -> Self {
+        let whole = Self::of_file(code, place.file.as_ref(), problem);
+        Self { line: Some(place.line), column: Some(place.column), ..whole }
+    }
+
+    /// A problem of a file as a whole.
+    pub fn of_file(code: &'static str, file: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            code,
+            file: file.into(),
+            line: None,
+            column: None,
+            text: String::new(),
+            problem: problem.into(),
+            accepted: None,
+            remedy: None,
+            related: Vec::new(),
+            excerpt: None,
+        }
+    }
+
+    /// Adds the text at fault.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
+
+    /// Adds what would be accepted.
+    #[must_use]
+    pub fn accepted(mut self, accepted: impl Into<String>) -> Self {
+        self.accepted = Some(accepted.into());
+        self
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds another place that has a part in the problem.
+    #[must_use]
+    pub fn related(mut self, place: &Place, note: impl Into<String>) -> Self {
+        let at = (place.file.to_string(), Position { line: place.line, column: place.column });
+        self.related.push(Related {
+            place: place.to_string(),
+            note: note.into(),
+            at: Some(at),
+            excerpt: None,
+        });
+        self
+    }
+
+    fn position(&self) -> Option<Position> {
+        Some(Position { line: self.line?, column: self.column? })
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let mut group = Level::ERROR.primary_title(self.problem.as_str()).id(self.code).elements(
+            self.excerpt.as_ref().zip(self.line).map(|(excerpt, line)| {
+                excerpt
+                    .snippet(&self.file, line)
+                    .annotation(AnnotationKind::Primary.span(excerpt.span.clone()))
+            }),
+        );
+        if self.excerpt.is_none() {
+            group = group.element(Level::NOTE.with_name("in").message(self.whereabouts()));
+        }
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for related in &self.related {
+            match (&related.excerpt, &related.at) {
+                (Some(excerpt), Some((file, at))) => groups.push(
+                    Level::NOTE.secondary_title(related.note.as_str()).element(
+                        excerpt
+                            .snippet(file, at.line)
+                            .annotation(AnnotationKind::Context.span(excerpt.span.clone())),
+                    ),
+                ),
+                _ => {
+                    group = group.element(Level::NOTE.message(format!("{}: {}", related.place, related.note)))
+                }
+            }
+        }
+        if let Some(accepted) = &self.accepted {
+            group = group.element(Level::NOTE.with_name("accepted").message(accepted.as_str()));
+        }
+        if let Some(remedy) = &self.remedy {
+            group = group.element(Level::HELP.message(remedy.as_str()));
+        }
+        groups.insert(0, group);
+        renderer.render(&groups)
+    }
+
+    fn whereabouts(&self) -> String {
+        self.position()
+            .map_or_else(|| self.file.clone(), |at| format!("{}:{}:{}", self.file, at.line, at.column))
+    }
+}
+
+impl fmt::Display for DocumentError {
+    /// One line: `file:line:column: error[code]: problem; accepted: …; remedy`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: error[{}]: {}", self.whereabouts(), self.code, self.problem)?;
+        for related in &self.related {
+            write!(f, " ({}: {})", related.place, related.note)?;
+        }
+        if let Some(accepted) = &self.accepted {
+            write!(f, "; accepted: {accepted}")?;
+        }
+        self.remedy.as_ref().map_or(Ok(()), |remedy| write!(f, "; help: {remedy}"))
+    }
+}
+
+impl Excerpt {
+    /// Longer lines are shown as the neighbourhood of the fault.
+    const WIDTH: usize = 120;
+
+    fn new(text: &Text, at: Position, fault: &str) -> Self {
+        let whole = text.line(at);
+        let start =
+            text.offset(at).saturating_sub(text.offset(Position { column: 1, ..at })).min(whole.len());
+        let length = faulty(whole.get(start..).unwrap_or_default(), fault);
+        if whole.len() <= Self::WIDTH {
+            return Self { line: whole.to_owned(), span: start..start + length };
+        }
+        let boundary = |index: usize| {
+            (0..=index.min(whole.len())).rev().find(|i| whole.is_char_boundary(*i)).unwrap_or(0)
+        };
+        let (from, to) = (boundary(start.saturating_sub(Self::WIDTH / 2)), boundary(start + Self::WIDTH / 2));
+        let span = start - from..boundary((start + length).min(to)).max(start) - from;
+        Self { line: whole.get(from..to).unwrap_or_default().to_owned(), span }
+    }
+
+    fn snippet<'a, T: Clone>(&'a self, file: &'a str, line: u32) -> Snippet<'a, T> {
+        Snippet::source(self.line.as_str()).path(file).line_start(line as usize)
+    }
+}
+
+/// How much of a line's rest is the value at fault: the value itself, its quoted form, or all up to a comment.
+fn faulty(rest: &str, fault: &str) -> usize {
+    if !fault.is_empty() && rest.starts_with(fault) {
+        return fault.len();
+    }
+    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let closing = rest.char_indices().skip(1).find(|(_, c)| *c == quote);
+        return closing.map_or(rest.len(), |(index, _)| index + 1);
+    }
+    rest.find(" #").map_or(rest, |comment| &rest[..comment]).trim_end().len()
+}
+
+/// All problems of all documents of one run; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct DocumentErrors {
+    errors: Vec<DocumentError>,
+}
+
+impl DocumentErrors {
+    /// Sorts the problems by place, in the order of the files, and attaches the lines at fault.
+    pub(super) fn new(mut errors: Vec<DocumentError>, texts: &[Text]) -> Self {
+        let order: BTreeMap<&str, (usize, &Text)> =
+            texts.iter().enumerate().map(|(index, text)| (text.name.as_ref(), (index, text))).collect();
+        errors
+            .sort_by_key(|error| (order.get(error.file.as_str()).map(|(index, _)| *index), error.position()));
+        errors.dedup();
+        for error in &mut errors {
+            let at = error.position().zip(order.get(error.file.as_str()));
+            error.excerpt = at.map(|(at, (_, text))| Excerpt::new(text, at, &error.text));
+            for related in &mut error.related {
+                let place =
+                    related.at.as_ref().and_then(|(file, at)| Some((*at, order.get(file.as_str())?.1)));
+                related.excerpt = place.map(|(at, text)| Excerpt::new(text, at, ""));
+            }
+        }
+        Self { errors }
+    }
+
+    /// The problems, in the order of the files and by place.
+    pub fn errors(&self) -> &[DocumentError] {
+        &self.errors
+    }
+
+    /// All problems with the lines at fault, for people; `color` adds terminal escapes.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for error in &self.errors {
+            out.push_str(&error.render(&renderer));
+            out.push_str("\n\n");
+        }
+        let count = self.errors.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        out.push_str(&format!("{count} {noun} in the document; nothing was touched\n"));
+        out
+    }
+}
+
+impl fmt::Display for DocumentErrors {
+    /// One line for each problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for DocumentErrors {}

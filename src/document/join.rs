@@ -1,0 +1,376 @@
+//! One [`Document`] out of one or several files: lists join, what agrees collapses, what disagrees names both places.
+
+use std::collections::btree_map::{BTreeMap, Entry as Slot};
+use std::fmt::Display;
+
+use super::error::DocumentError;
+use super::raw::{
+    RawAcl, RawBlacklisted, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPinned, RawSriov, RawVf,
+};
+use super::shape::{At, ShortOrLong};
+use super::text::{DeviceNode, IdPin, Mac, Serial, Slot as SlotName};
+use super::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov};
+use crate::types::{DeviceRef, Entry, ModuleName, PciId, Pin, PinnedDevice, Place, Selector};
+
+type Problems = Vec<DocumentError>;
+
+/// Joins documents in their order.
+pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Document {
+    let mut document = Document::default();
+    let mut blacklist = BTreeMap::new();
+    let mut flags = BTreeMap::new();
+    for raw in raws {
+        if let Some(raw) = raw.kernel_args {
+            let args = document.kernel_args.get_or_insert_default();
+            add_kernel_args(args, raw);
+        }
+        if let Some(raw) = raw.modules {
+            let modules = match raw {
+                ShortOrLong::Short(modules) => modules,
+                ShortOrLong::Long(RawModules { present }) => present.unwrap_or_default(),
+            };
+            document.modules.get_or_insert_default().extend(modules);
+        }
+        if let Some(raw) = raw.blacklist {
+            let list = document.blacklist.get_or_insert_default();
+            for entry in raw {
+                add_blacklisted(list, &mut blacklist, entry, problems);
+            }
+        }
+        if let Some(raw) = raw.module_options {
+            let options = document.module_options.get_or_insert_default();
+            for (module, given) in raw.0 {
+                options.entry(module.value).or_default().extend(given.into_vec());
+            }
+        }
+        if let Some(raw) = raw.vfio_pci {
+            let vfio = document.vfio_pci.get_or_insert_default();
+            if let Some(ids) = raw.ids {
+                vfio.ids.get_or_insert_default().extend(ids);
+            }
+            if let Some(devices) = raw.devices {
+                let devices =
+                    devices.into_iter().map(|device| device_of(device, problems)).collect::<Vec<_>>();
+                vfio.devices.get_or_insert_default().extend(devices);
+            }
+        }
+        if let Some(raw) = raw.sriov {
+            let entries = raw.into_iter().map(|At(entry)| sriov_of(entry, problems)).collect::<Vec<_>>();
+            document.sriov.get_or_insert_default().extend(entries);
+        }
+        if let Some(raw) = raw.qemu {
+            let qemu = document.qemu.get_or_insert_default();
+            if let Some(acl) = raw.cgroup_device_acl {
+                add_acl(qemu.cgroup_device_acl.get_or_insert_default(), &mut flags, acl, problems);
+            }
+        }
+    }
+    collapse(&mut document, problems);
+    document
+}
+
+fn add_kernel_args(
+    args: &mut KernelArgs,
+    raw: ShortOrLong<Vec<Entry<crate::types::KernelArg>>, RawKernelArgs>,
+) {
+    let RawKernelArgs { present, absent } = match raw {
+        ShortOrLong::Short(present) => RawKernelArgs { present: Some(present), absent: None },
+        ShortOrLong::Long(long) => long,
+    };
+    args.present.extend(present.into_iter().flatten());
+    args.absent.extend(absent.into_iter().flatten());
+}
+
+fn add_blacklisted(
+    list: &mut Vec<Entry<Blacklisted>>,
+    said: &mut BTreeMap<ModuleName, At<bool>>,
+    raw: ShortOrLong<Entry<ModuleName>, RawBlacklisted>,
+    problems: &mut Problems,
+) {
+    let RawBlacklisted { module, alias_off } = match raw {
+        ShortOrLong::Short(module) => RawBlacklisted { module, alias_off: None },
+        ShortOrLong::Long(long) => long,
+    };
+    if let Some(now) = alias_off {
+        agree(said, module.value.clone(), now, &format!("alias_off of {}", module.value), problems);
+    }
+    let alias_off = said.get(&module.value).is_some_and(|At(said)| said.value);
+    match list.iter_mut().find(|entry| entry.value.module == module.value) {
+        Some(entry) => entry.value.alias_off = alias_off,
+        None => list.push(Entry::new(Blacklisted { module: module.value, alias_off }, module.place)),
+    }
+}
+
+fn add_acl(
+    acl: &mut DeviceAcl,
+    flags: &mut BTreeMap<&'static str, At<bool>>,
+    raw: ShortOrLong<Vec<Entry<DeviceNode>>, RawAcl>,
+    problems: &mut Problems,
+) {
+    let raw = match raw {
+        ShortOrLong::Short(present) => {
+            RawAcl { vfio_groups: None, exact: None, present: Some(present), absent: None }
+        }
+        ShortOrLong::Long(long) => long,
+    };
+    for (name, flag) in [("vfio_groups", raw.vfio_groups), ("exact", raw.exact)] {
+        if let Some(flag) = flag {
+            agree(flags, name, flag, name, problems);
+        }
+    }
+    let set = |name| flags.get(name).is_some_and(|At(flag)| flag.value);
+    (acl.vfio_groups, acl.exact) = (set("vfio_groups"), set("exact"));
+    let paths = |nodes: Option<Vec<Entry<DeviceNode>>>| {
+        nodes.into_iter().flatten().map(|node| Entry::new(node.value.0, node.place))
+    };
+    acl.present.extend(paths(raw.present));
+    acl.absent.extend(paths(raw.absent));
+}
+
+/// Remembers what was said of `key`; a second, different saying is a problem.
+fn agree<K: Ord>(
+    said: &mut BTreeMap<K, At<bool>>,
+    key: K,
+    now: At<bool>,
+    what: &str,
+    problems: &mut Problems,
+) {
+    match said.entry(key) {
+        Slot::Vacant(vacant) => {
+            vacant.insert(now);
+        }
+        Slot::Occupied(earlier) => {
+            let (before, now) = (&earlier.get().0, &now.0);
+            if before.value != now.value {
+                problems.push(disagreement(what, (before.value, &before.place), (now.value, &now.place)));
+            }
+        }
+    }
+}
+
+/// Two values for one thing.
+fn disagreement<V: Display>(what: &str, first: (V, &Place), second: (V, &Place)) -> DocumentError {
+    let problem = format!("{what} is {} here and {} at {}", second.0, first.0, first.1);
+    DocumentError::new("contradiction", second.1, problem)
+        .related(first.1, format!("{what} is {} here", first.0))
+        .accepted("one value for one thing")
+        .remedy("keep one of the two")
+}
+
+fn device_of(
+    At(raw): At<ShortOrLong<Entry<Selector>, RawDevice>>,
+    problems: &mut Problems,
+) -> Entry<PinnedDevice> {
+    let device = match raw.value {
+        ShortOrLong::Short(selector) => direct(selector.value),
+        ShortOrLong::Long(RawDevice::Pinned(pinned)) => pinned_of(pinned, problems),
+        ShortOrLong::Long(RawDevice::Vf(RawVf { pf, vf, id, subsystem, serial, mac, slot })) => {
+            PinnedDevice {
+                device: DeviceRef::Vf { pf: pf.value, vf },
+                pin: pin_of(id, subsystem, serial, mac, slot, problems),
+            }
+        }
+    };
+    Entry::new(device, raw.place)
+}
+
+fn direct(selector: Selector) -> PinnedDevice {
+    PinnedDevice { device: DeviceRef::Function(selector), pin: Pin::default() }
+}
+
+fn pinned_of(
+    RawPinned { address, id, subsystem, serial, mac, slot }: RawPinned,
+    problems: &mut Problems,
+) -> PinnedDevice {
+    let pin = pin_of(id, subsystem, serial, mac, slot, problems);
+    PinnedDevice { device: DeviceRef::Function(address.value), pin }
+}
+
+fn pin_of(
+    id: Option<Entry<IdPin>>,
+    subsystem: Option<Entry<PciId>>,
+    serial: Option<Entry<Serial>>,
+    mac: Option<Entry<Mac>>,
+    slot: Option<Entry<SlotName>>,
+    problems: &mut Problems,
+) -> Pin {
+    let within = id.as_ref().and_then(|id| Some(Entry::new(id.value.subsystem?, id.place.clone())));
+    if let (Some(within), Some(own)) = (&within, &subsystem) {
+        if within.value != own.value {
+            problems.push(disagreement(
+                "the subsystem",
+                (within.value, &within.place),
+                (own.value, &own.place),
+            ));
+        }
+    }
+    Pin {
+        id: id.map(|id| id.value.id),
+        subsystem: subsystem.or(within).map(|subsystem| subsystem.value),
+        serial: serial.map(|serial| serial.value.0),
+        mac: mac.map(|mac| mac.value.0),
+        slot: slot.map(|slot| slot.value.0),
+    }
+}
+
+fn sriov_of(raw: Entry<RawSriov>, problems: &mut Problems) -> Entry<Sriov> {
+    let RawSriov { device: At(device), vfs, driver } = raw.value;
+    let device = match device.value {
+        ShortOrLong::Short(selector) => direct(selector.value),
+        ShortOrLong::Long(pinned) => pinned_of(pinned, problems),
+    };
+    Entry::new(Sriov { device, vfs, driver: driver.map(|driver| driver.value) }, raw.place)
+}
+
+/// Collapses what stands twice and agrees; reports what disagrees.
+fn collapse(document: &mut Document, problems: &mut Problems) {
+    if let Some(args) = &mut document.kernel_args {
+        // Order and repetition carry meaning on a command line (`hugepagesz=` before `hugepages=`): only a repetition of
+        // a whole list from another file would be lost, and the same argument twice is one wish.
+        unique(&mut args.present);
+        unique(&mut args.absent);
+    }
+    if let Some(modules) = &mut document.modules {
+        unique(modules);
+    }
+    for (module, options) in document.module_options.iter_mut().flatten() {
+        one_value_each(module, options, problems);
+    }
+    if let Some(vfio) = &mut document.vfio_pci {
+        vfio.ids.iter_mut().for_each(unique);
+        if let Some(devices) = &mut vfio.devices {
+            *devices = unify(std::mem::take(devices), problems);
+        }
+    }
+    if let Some(entries) = &mut document.sriov {
+        *entries = one_count_each(std::mem::take(entries), problems);
+    }
+    if let Some(Qemu { cgroup_device_acl: Some(acl) }) = &mut document.qemu {
+        unique(&mut acl.present);
+        unique(&mut acl.absent);
+    }
+}
+
+/// Keeps the first of equal entries.
+fn unique<T: Ord + Clone>(entries: &mut Vec<Entry<T>>) {
+    let mut seen = std::collections::BTreeSet::new();
+    entries.retain(|entry| seen.insert(entry.value.clone()));
+}
+
+fn one_value_each(module: &ModuleName, options: &mut Vec<Entry<ModuleOption>>, problems: &mut Problems) {
+    // The kernel takes - and _ in a parameter's name as equal (`kernel/params.c`, parameq).
+    let mut seen: BTreeMap<String, Entry<ModuleOption>> = BTreeMap::new();
+    options.retain(|option| match seen.entry(option.value.name.replace('-', "_")) {
+        Slot::Vacant(vacant) => {
+            vacant.insert(option.clone());
+            true
+        }
+        Slot::Occupied(first) => {
+            let first = first.get();
+            if first.value.value != option.value.value {
+                let show = |option: &ModuleOption| {
+                    option.value.clone().map_or("a bare flag".to_owned(), |v| format!("{v:?}"))
+                };
+                let what = format!("{}.{}", module, option.value.name);
+                let values = ((show(&first.value), &first.place), (show(&option.value), &option.place));
+                problems.push(disagreement(&what, values.0, values.1));
+            }
+            false
+        }
+    });
+}
+
+/// Joins the claims on each function; claims whose pins differ are a problem.
+fn unify(devices: Vec<Entry<PinnedDevice>>, problems: &mut Problems) -> Vec<Entry<PinnedDevice>> {
+    let mut index: BTreeMap<DeviceRef, usize> = BTreeMap::new();
+    let mut unified: Vec<Entry<PinnedDevice>> = Vec::new();
+    for entry in devices {
+        let known = index.get(&entry.value.device).and_then(|index| unified.get_mut(*index));
+        match known {
+            Some(first) => match merge_pins(&first.value.pin, &entry.value.pin) {
+                Ok(pin) => first.value.pin = pin,
+                Err(field) => problems.push(claimed_twice(field, first, &entry)),
+            },
+            None => {
+                index.insert(entry.value.device, unified.len());
+                unified.push(entry);
+            }
+        }
+    }
+    unified
+}
+
+/// A function that is claimed twice with pins that cannot both hold.
+pub(super) fn claimed_twice(
+    field: &str,
+    first: &Entry<PinnedDevice>,
+    second: &Entry<PinnedDevice>,
+) -> DocumentError {
+    let problem = format!("{} is claimed twice with two values of {field}", second.value.device);
+    DocumentError::new("contradiction", &second.place, problem)
+        .related(&first.place, "it is claimed here first")
+        .accepted("one entry for each function")
+        .remedy("keep the entry that describes the card in that place")
+}
+
+/// Both pins at once.
+///
+/// # Errors
+/// The name of a field in which they differ.
+pub(super) fn merge_pins(a: &Pin, b: &Pin) -> Result<Pin, &'static str> {
+    fn one<T: Clone + PartialEq>(
+        a: &Option<T>,
+        b: &Option<T>,
+        field: &'static str,
+    ) -> Result<Option<T>, &'static str> {
+        match (a, b) {
+            (Some(a), Some(b)) if a != b => Err(field),
+            _ => Ok(a.clone().or_else(|| b.clone())),
+        }
+    }
+    Ok(Pin {
+        id: one(&a.id, &b.id, "id")?,
+        subsystem: one(&a.subsystem, &b.subsystem, "subsystem")?,
+        serial: one(&a.serial, &b.serial, "serial")?,
+        mac: one(&a.mac, &b.mac, "mac")?,
+        slot: one(&a.slot, &b.slot, "slot")?,
+    })
+}
+
+fn one_count_each(entries: Vec<Entry<Sriov>>, problems: &mut Problems) -> Vec<Entry<Sriov>> {
+    let mut index: BTreeMap<DeviceRef, usize> = BTreeMap::new();
+    let mut unified: Vec<Entry<Sriov>> = Vec::new();
+    for entry in entries {
+        let Some(first) = index.get(&entry.value.device.device).and_then(|index| unified.get_mut(*index))
+        else {
+            index.insert(entry.value.device.device, unified.len());
+            unified.push(entry);
+            continue;
+        };
+        let device = entry.value.device.device;
+        if first.value.vfs != entry.value.vfs {
+            let what = format!("the VF count of {device}");
+            problems.push(disagreement(
+                &what,
+                (first.value.vfs, &first.place),
+                (entry.value.vfs, &entry.place),
+            ));
+        }
+        if first.value.driver != entry.value.driver {
+            let show = |entry: &Entry<Sriov>| {
+                entry.value.driver.as_ref().map_or("the kernel's choice".to_owned(), ToString::to_string)
+            };
+            let what = format!("the driver of the VFs of {device}");
+            problems.push(disagreement(&what, (show(first), &first.place), (show(&entry), &entry.place)));
+        }
+        match merge_pins(&first.value.device.pin, &entry.value.device.pin) {
+            Ok(pin) => first.value.device.pin = pin,
+            Err(field) => {
+                let claim =
+                    |entry: &Entry<Sriov>| Entry::new(entry.value.device.clone(), entry.place.clone());
+                problems.push(claimed_twice(field, &claim(first), &claim(&entry)));
+            }
+        }
+    }
+    unified
+}

@@ -1,0 +1,190 @@
+//! The document's mappings as they are written: the keys, the short and long forms, and the words of the schema.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+
+use super::ModuleOption;
+use super::error::DocumentError;
+use super::shape::{At, Kind, Named, OneOrMany, Reader, Shape, ShortOrLong, mapping};
+use super::text::{DeviceNode, IdPin, Mac, Serial, Slot};
+use super::tree::{Content, Node};
+use crate::types::{DriverName, Entry, KernelArg, ModuleName, PciId, Selector, VfioId};
+
+mapping! {
+    /// The desired state of one hypervisor. A section that is left out is not managed; one that is present and empty
+    /// takes back all that reconcile put there.
+    struct RawDocument as "a mapping that begins with `version: 1`" {
+        /// Version of this format.
+        version: Version,
+        /// Kernel arguments: a list of those wanted, or `present` and `absent`.
+        kernel_args: Option<ShortOrLong<Vec<Entry<KernelArg>>, RawKernelArgs>>,
+        /// Modules that are loaded now and at every boot.
+        modules: Option<ShortOrLong<Vec<Entry<ModuleName>>, RawModules>>,
+        /// Modules that no device may load.
+        blacklist: Option<Vec<ShortOrLong<Entry<ModuleName>, RawBlacklisted>>>,
+        /// Options by module, each NAME or NAME=VALUE.
+        module_options: Option<Named<ModuleName, OneOrMany<Entry<ModuleOption>>>>,
+        /// What goes to vfio-pci, and so to guests.
+        vfio_pci: Option<RawVfioPci>,
+        /// VF counts of SR-IOV cards.
+        sriov: Option<Vec<At<RawSriov>>>,
+        /// QEMU's part of libvirt.
+        qemu: Option<RawQemu>,
+    }
+
+    /// Kernel arguments.
+    struct RawKernelArgs as "a list of kernel arguments, or a mapping of present and absent" {
+        /// Arguments that the kernel must be given.
+        present: Option<Vec<Entry<KernelArg>>>,
+        /// Arguments that it must not be given: NAME=VALUE exactly, or NAME with any value.
+        absent: Option<Vec<Entry<KernelArg>>>,
+    }
+
+    /// Modules.
+    struct RawModules as "a list of modules, or a mapping with present" {
+        /// Modules that are loaded.
+        present: Option<Vec<Entry<ModuleName>>>,
+    }
+
+    /// A blacklisted module.
+    struct RawBlacklisted as "a module's name, or a mapping of module and alias_off" {
+        /// The module.
+        module: Entry<ModuleName>,
+        /// Whether `alias MODULE off` is wanted too, so that loading it by name fails as well.
+        alias_off: Option<At<bool>>,
+    }
+
+    /// What goes to vfio-pci.
+    struct RawVfioPci as "a mapping of ids and devices" {
+        /// Every function with one of these ids: VENDOR:DEVICE[:SUBVENDOR[:SUBDEVICE[:CLASS[:MASK]]]].
+        ids: Option<Vec<Entry<VfioId>>>,
+        /// These functions: an address, a filter, a mapping with a pin, or a VF of a PF.
+        devices: Option<Vec<At<ShortOrLong<Entry<Selector>, RawDevice>>>>,
+    }
+
+    /// A function by its address, with what it has to be.
+    struct RawPinned as "a mapping of address and what the card has to be" {
+        /// Address, or a filter that matches exactly one function.
+        address: Entry<Selector>,
+        /// PCI id: VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE].
+        id: Option<Entry<IdPin>>,
+        /// Subsystem id: SUBVENDOR:SUBDEVICE.
+        subsystem: Option<Entry<PciId>>,
+        /// PCIe device serial number as lspci prints it.
+        serial: Option<Entry<Serial>>,
+        /// MAC address of the PF's network interface.
+        mac: Option<Entry<Mac>>,
+        /// Name of the physical slot as in /sys/bus/pci/slots.
+        slot: Option<Entry<Slot>>,
+    }
+
+    /// A virtual function by its physical one, whatever its address.
+    struct RawVf as "a mapping of pf and vf" {
+        /// The physical function: address, or a filter that matches exactly one function.
+        pf: Entry<Selector>,
+        /// Index of the VF, from 0.
+        vf: u16,
+        /// PCI id of the VF: VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE].
+        id: Option<Entry<IdPin>>,
+        /// Subsystem id of the VF: SUBVENDOR:SUBDEVICE.
+        subsystem: Option<Entry<PciId>>,
+        /// PCIe device serial number as lspci prints it.
+        serial: Option<Entry<Serial>>,
+        /// MAC address of the PF's network interface.
+        mac: Option<Entry<Mac>>,
+        /// Name of the physical slot as in /sys/bus/pci/slots.
+        slot: Option<Entry<Slot>>,
+    }
+
+    /// The VF count of one physical function.
+    struct RawSriov as "a mapping of device, vfs and driver" {
+        /// The physical function: an address, a filter, or a mapping with a pin.
+        device: At<ShortOrLong<Entry<Selector>, RawPinned>>,
+        /// How many VFs it has; 0 takes them away.
+        vfs: u16,
+        /// Driver of the VFs that are not named elsewhere; left out, it is the kernel's choice.
+        driver: Option<Entry<DriverName>>,
+    }
+
+    /// QEMU's part of libvirt.
+    struct RawQemu as "a mapping with cgroup_device_acl" {
+        /// Device nodes that QEMU may open: a list of those wanted, or a mapping that can say more.
+        cgroup_device_acl: Option<ShortOrLong<Vec<Entry<DeviceNode>>, RawAcl>>,
+    }
+
+    /// Device nodes that QEMU may open.
+    struct RawAcl as "a list of device nodes, or a mapping of vfio_groups, exact, present and absent" {
+        /// Whether /dev/vfio/vfio and the group nodes of all functions handed to vfio-pci here are wanted.
+        vfio_groups: Option<At<bool>>,
+        /// Whether the list is exactly `present` and the group nodes.
+        exact: Option<At<bool>>,
+        /// Nodes that must be in the list.
+        present: Option<Vec<Entry<DeviceNode>>>,
+        /// Nodes that must not.
+        absent: Option<Vec<Entry<DeviceNode>>>,
+    }
+}
+
+/// The long form of a device.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawDevice {
+    /// By address.
+    Pinned(RawPinned),
+    /// By PF and index.
+    Vf(RawVf),
+}
+
+impl Shape for RawDevice {
+    const EXPECTED: &'static str = "an address, or a mapping of address and pin, or of pf and vf";
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let Content::Mapping(entries) = &node.content else { return reader.wrong_type(node, Self::EXPECTED) };
+        let has = |name: &str| entries.iter().any(|(key, _)| key.text == name);
+        if has("pf") || (has("vf") && !has("address")) {
+            RawVf::read(node, reader).map(Self::Vf)
+        } else {
+            RawPinned::read(node, reader).map(Self::Pinned)
+        }
+    }
+}
+
+/// The format's version; there is one.
+#[derive(Debug)]
+pub(super) struct Version;
+
+impl Shape for Version {
+    const EXPECTED: &'static str = "1, the only version of this format";
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let Some(scalar) = node.scalar().filter(|scalar| scalar.kind() != Kind::Null) else {
+            return reader.wrong_type(node, Self::EXPECTED);
+        };
+        if scalar.plain && scalar.text == "1" {
+            return Some(Self);
+        }
+        let problem = if scalar.text == "1" {
+            "the version is written as text".to_owned()
+        } else {
+            format!("version {} of the document format is not supported", scalar.text)
+        };
+        let error = DocumentError::new("unsupported-version", &reader.place(node.at), problem);
+        reader.problem(error.text(scalar.text.clone()).accepted("version: 1"))
+    }
+}
+
+impl JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "version".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        // `const: 1` alone would let 1.0 through.
+        schemars::json_schema!({ "type": "integer", "const": 1 })
+    }
+}
