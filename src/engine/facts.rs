@@ -1,6 +1,11 @@
 //! What is known about the host in one round, gathered once and shared by every `derive`.
 
-use crate::host::Reach;
+use std::path::Path;
+
+use super::devices::Devices;
+use crate::document::Document;
+use crate::host::{Reach, ReadHost};
+use crate::resources::ObserveError;
 
 /// Facts of one round; plain data, so that deriving is pure.
 #[derive(Debug, Clone)]
@@ -9,4 +14,20 @@ pub struct Facts {
     pub reach: Reach,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Option<String>,
+    /// The functions that the document concerns.
+    pub devices: Devices,
+}
+
+impl Facts {
+    /// Reads what the document makes necessary, and no more.
+    ///
+    /// # Errors
+    /// When the host cannot be read; what concerns a single function or module is a fact.
+    pub fn gather(document: &Document, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+        Ok(Self {
+            reach: host.reach(),
+            boot_id: host.text(Path::new("/proc/sys/kernel/random/boot_id"))?,
+            devices: Devices::gather(document, host)?,
+        })
+    }
 }

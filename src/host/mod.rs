@@ -7,19 +7,27 @@
 mod attribute;
 mod clock;
 mod command;
+pub mod documents;
+mod empty;
 mod error;
+pub mod libvirt;
 mod lock;
 mod machine;
+pub mod pci;
 mod replace;
 mod root;
+pub mod simulated;
 mod state_store;
 
 use std::path::{Path, PathBuf};
 
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
+pub use empty::EmptyHost;
 pub use error::{HostError, StepError};
 pub use lock::{LockError, RunLock};
 pub use machine::{Machine, Progress};
+pub use pci::Pci;
+pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory, save_memory};
 
 use crate::plan::{FileState, Step};

@@ -1,0 +1,189 @@
+//! Gathers the facts: only of functions that the document concerns, a full scan only for ids and filters.
+
+use std::borrow::Cow;
+
+use super::{Devices, FunctionFacts, Resolved};
+use crate::document::Document;
+use crate::host::pci::described;
+use crate::host::{Pci, ReadHost};
+use crate::plan::{Reason, Warning};
+use crate::resources::ObserveError;
+use crate::types::{DeviceRef, Entry, PciAddress, PinnedDevice, Selector};
+
+impl Devices {
+    /// Looks up every function that `document` names.
+    ///
+    /// # Errors
+    /// When the host's list of functions cannot be read. A single function that cannot be read is
+    /// [`Resolved::Missing`].
+    pub fn gather(document: &Document, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+        let named = named_devices(document);
+        let ids = document.vfio_pci.as_ref().and_then(|vfio| vfio.ids.as_deref()).unwrap_or_default();
+        let mut devices = Self::default();
+        if named.is_empty() && ids.is_empty() {
+            return Ok(devices);
+        }
+        let pci = Pci::new(host);
+        devices.shown = pci.is_present()?;
+        for entry in &named {
+            let resolved = devices.look_up(&pci, &entry.value.device)?;
+            if let Resolved::One(address) | Resolved::VfAbsent { pf: address, .. } = resolved {
+                devices.concern(&pci, address);
+            }
+            devices.resolved.insert(entry.value.device, resolved);
+        }
+        for entry in ids {
+            let scan = pci.scan()?;
+            let matched = scan.functions.iter().filter(|f| entry.value.matches(f.id, f.subsystem, f.class));
+            let matched: Vec<PciAddress> = matched.map(|function| function.address).collect();
+            for address in &matched {
+                devices.concern(&pci, *address);
+            }
+            devices.matched.insert(entry.value, matched);
+            for (address, problem) in &scan.broken {
+                devices.warn(*address, problem);
+            }
+        }
+        for entry in document.sriov.iter().flatten() {
+            if let Resolved::One(pf) = devices.resolve(&entry.value.device.device) {
+                let vfs = devices.function(pf).map(|facts| facts.vfs.clone()).unwrap_or_default();
+                for vf in vfs.into_iter().flatten() {
+                    devices.concern(&pci, vf);
+                }
+            }
+        }
+        for entry in &named {
+            devices.check_pin(&pci, entry)?;
+        }
+        devices.warnings.sort();
+        devices.warnings.dedup();
+        Ok(devices)
+    }
+
+    fn look_up(&self, pci: &Pci<'_>, device: &DeviceRef) -> Result<Resolved, ObserveError> {
+        match device {
+            DeviceRef::Function(selector) => self.select(pci, selector),
+            DeviceRef::Vf { pf, vf } => {
+                let pf = match self.select(pci, pf)? {
+                    Resolved::One(pf) => pf,
+                    other => return Ok(other),
+                };
+                Ok(vf_of(pci, pf, *vf).unwrap_or_else(|error| unreadable(pf, &error)))
+            }
+        }
+    }
+
+    fn select(&self, pci: &Pci<'_>, selector: &Selector) -> Result<Resolved, ObserveError> {
+        let filter = match selector {
+            Selector::Address(address) => {
+                return Ok(match pci.function(*address) {
+                    Ok(Some(_)) => Resolved::One(*address),
+                    Ok(None) if self.shown => Resolved::Missing(
+                        Reason::new("missing-function", format!("this host has no function {address}"))
+                            .remedy(format!("check the card and its address with `reconcile devices`, then run again; or take {address} out of the document")),
+                    ),
+                    Ok(None) => Resolved::Missing(no_inventory(selector)),
+                    Err(error) => unreadable(*address, &error),
+                });
+            }
+            Selector::Filter(filter) => filter,
+        };
+        let scan = pci.scan()?;
+        let matched = scan.functions.iter().filter(|function| filter.matches(function.id, function.class));
+        let matched: Vec<PciAddress> = matched.map(|function| function.address).collect();
+        Ok(match matched.as_slice() {
+            [one] => Resolved::One(*one),
+            [] if self.shown => Resolved::Missing(
+                Reason::new("no-match", format!("no function of this host matches the filter {filter}"))
+                    .remedy("compare the filter with `reconcile devices`"),
+            ),
+            [] => Resolved::Missing(no_inventory(selector)),
+            _ => Resolved::Several(matched),
+        })
+    }
+
+    /// Reads the facts of a function, of those in its group, of its PF and of its VFs.
+    fn concern(&mut self, pci: &Pci<'_>, address: PciAddress) {
+        let Some(facts) = self.add(pci, address) else { return };
+        let (group, near) =
+            (facts.group, facts.physfn.into_iter().chain(facts.vfs.iter().flatten().copied()));
+        let mut near: Vec<PciAddress> = near.collect();
+        if let Some(group) = group.filter(|group| !self.groups.contains_key(group)) {
+            match pci.group_members(group) {
+                Ok(members) => {
+                    near.extend(&members);
+                    self.groups.insert(group, members);
+                }
+                Err(error) => self.warn(address, &described(&error)),
+            }
+        }
+        for other in near {
+            self.add(pci, other);
+        }
+    }
+
+    fn add(&mut self, pci: &Pci<'_>, address: PciAddress) -> Option<&FunctionFacts> {
+        let known = self.functions.contains_key(&address);
+        match if known { Ok(None) } else { facts(pci, address) } {
+            Ok(None) => {}
+            Ok(Some(facts)) => {
+                self.functions.insert(address, facts);
+            }
+            Err(error) => self.warn(address, &described(&error)),
+        }
+        self.functions.get(&address)
+    }
+
+    fn warn(&mut self, address: PciAddress, problem: &str) {
+        self.warnings.push(Warning {
+            resource: Cow::Borrowed("bindings"),
+            subject: address.to_string(),
+            reason: Reason::new("unreadable-function", format!("{address} is left out: {problem}")),
+        });
+    }
+}
+
+/// Every entry that names a function.
+fn named_devices(document: &Document) -> Vec<Entry<PinnedDevice>> {
+    let devices = document.vfio_pci.iter().filter_map(|vfio| vfio.devices.as_deref()).flatten().cloned();
+    let sriov = document.sriov.iter().flatten();
+    let pfs = sriov.map(|entry| Entry::new(entry.value.device.clone(), entry.place.clone()));
+    devices.chain(pfs).collect()
+}
+
+fn vf_of(pci: &Pci<'_>, pf: PciAddress, vf: u16) -> Result<Resolved, ObserveError> {
+    let Some(sriov) = pci.sriov(pf)? else {
+        let text = format!("{pf} cannot have VFs: it has no SR-IOV capability, or its firmware turns it off");
+        return Ok(Resolved::Missing(Reason::new("not-a-pf", text)));
+    };
+    if vf >= sriov.total {
+        let text = format!("{pf} can have {} VFs, so there is no VF {vf} (they count from 0)", sriov.total);
+        return Ok(Resolved::Missing(Reason::new("vf-out-of-range", text)));
+    }
+    Ok(pci.vf(pf, vf)?.map_or(Resolved::VfAbsent { pf, vf }, Resolved::One))
+}
+
+fn facts(pci: &Pci<'_>, address: PciAddress) -> Result<Option<FunctionFacts>, ObserveError> {
+    let Some(function) = pci.function(address)? else { return Ok(None) };
+    let sriov = pci.sriov(address)?;
+    Ok(Some(FunctionFacts {
+        function,
+        driver: pci.driver(address)?,
+        driver_override: pci.driver_override(address)?,
+        group: pci.iommu_group(address)?,
+        sriov,
+        vfs: pci.vfs(address, sriov.map_or(0, |sriov| sriov.current))?,
+        physfn: pci.physfn(address)?,
+        bridges: pci.bridges(address)?,
+    }))
+}
+
+fn unreadable(address: PciAddress, error: &ObserveError) -> Resolved {
+    let text = format!("{address} cannot be read: {}", described(error));
+    Resolved::Missing(Reason::new("unreadable-function", text))
+}
+
+fn no_inventory(selector: &Selector) -> Reason {
+    let text = format!("this tree has no /sys/bus/pci/devices, so {selector} is looked up when it runs");
+    Reason::new("no-inventory", text)
+}

@@ -1,0 +1,112 @@
+//! What is known about the functions that a document concerns: which function each entry means, what those functions
+//! are bound to, who shares their IOMMU groups.
+
+mod gather;
+mod handed;
+mod pins;
+
+use std::collections::BTreeMap;
+
+pub use handed::{Claim, Handed, Target, claims, handed_to_vfio};
+
+use crate::host::pci::{Function, SriovFacts};
+use crate::plan::{Objection, Reason, Warning};
+use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
+
+/// Which function an entry of the document means on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// This one.
+    One(PciAddress),
+    /// None, or none that can be read.
+    Missing(Reason),
+    /// A filter that has to match one function matches these.
+    Several(Vec<PciAddress>),
+    /// A VF that its PF does not have now, and could have.
+    VfAbsent {
+        /// The physical function.
+        pf: PciAddress,
+        /// Index from 0.
+        vf: u16,
+    },
+}
+
+/// Facts about one function that the document concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionFacts {
+    /// Address, ids, class.
+    pub function: Function,
+    /// The driver that it is bound to.
+    pub driver: Option<DriverName>,
+    /// What `driver_override` reads; `None` where it is empty.
+    pub driver_override: Option<String>,
+    /// Its IOMMU group.
+    pub group: Option<IommuGroup>,
+    /// SR-IOV attributes; `None` where it cannot have VFs.
+    pub sriov: Option<SriovFacts>,
+    /// Its VFs by index; `None` at an index whose link is missing.
+    pub vfs: Vec<Option<PciAddress>>,
+    /// Its PF, where it is a VF.
+    pub physfn: Option<PciAddress>,
+    /// The bridges above it, from the root down.
+    pub bridges: Vec<PciAddress>,
+}
+
+/// Facts about all functions that the document concerns; plain data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    shown: bool,
+    resolved: BTreeMap<DeviceRef, Resolved>,
+    matched: BTreeMap<VfioId, Vec<PciAddress>>,
+    functions: BTreeMap<PciAddress, FunctionFacts>,
+    groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
+    objections: BTreeMap<PinnedDevice, Objection>,
+    warnings: Vec<Warning>,
+}
+
+impl Devices {
+    /// Whether this host shows PCI functions at all; a tree that is an image being built does not.
+    pub fn shown(&self) -> bool {
+        self.shown
+    }
+
+    /// Which function an entry means.
+    pub fn resolve(&self, device: &DeviceRef) -> Resolved {
+        self.resolved.get(device).cloned().unwrap_or_else(|| {
+            Resolved::Missing(Reason::new("not-gathered", format!("{device} has not been looked up")))
+        })
+    }
+
+    /// The functions that an entry of `vfio_pci.ids` matches, in the order of their addresses.
+    pub fn matches(&self, id: &VfioId) -> &[PciAddress] {
+        self.matched.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Facts about one function; `None` where there is none or where the document does not concern it.
+    pub fn function(&self, address: PciAddress) -> Option<&FunctionFacts> {
+        self.functions.get(&address)
+    }
+
+    /// All functions that the document concerns.
+    pub fn functions(&self) -> impl Iterator<Item = &FunctionFacts> {
+        self.functions.values()
+    }
+
+    /// The functions of a group that a concerned function is in.
+    pub fn group_members(&self, group: IommuGroup) -> &[PciAddress] {
+        self.groups.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// Why an entry is refused: another card than the pinned one sits there.
+    pub fn objection(&self, device: &PinnedDevice) -> Option<&Objection> {
+        self.objections.get(device)
+    }
+
+    /// What the operator should know about the entries themselves.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+#[cfg(test)]
+mod tests;
