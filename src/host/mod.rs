@@ -7,7 +7,6 @@
 mod attribute;
 mod clock;
 mod command;
-pub mod documents;
 mod empty;
 mod error;
 pub mod libvirt;

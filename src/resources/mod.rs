@@ -6,6 +6,8 @@
 //!
 //! To add one: write `resources/NAME.rs` with a type that implements [`Resource`], and add its line to `REGISTRY`.
 
+pub mod qemu_acl;
+
 use std::fmt;
 
 use crate::document::Document;
