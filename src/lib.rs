@@ -1,4 +1,55 @@
 //! Reconciles a hypervisor that passes PCI devices through to guests with one document.
+//!
+//! # Flow
+//!
+//! ```text
+//! host.yaml ─ document::load ─▶ Document ─ Resource::derive ─▶ Spec      syntax, ranges, places; origins
+//!                  │           ReadHost ── Resource::observe ─▶ State     running AND persisted
+//!                  ▼                              ▼
+//!               Resource::diff ───────────▶ Verdicts                      pure
+//!                                                 ▼
+//!               engine::plan ─────────────▶ Plan                          block, guard
+//!               engine::Engine ───────────▶ Host::execute(Step)           rounds, until a plan has no change
+//!                                                 ▼
+//!               report::build ────────────▶ text, JSON, exit status
+//! ```
+//!
+//! A dry run is the same engine on a [`host::simulated::SimulatedHost`]: an overlay in memory and a model of how the
+//! kernel reacts to an attribute write.
+//!
+//! # Where things live
+//!
+//! | folder | holds |
+//! |---|---|
+//! | [`cli`] | one file per verb; the clap types' comments are the help |
+//! | [`document`] | the desired state: YAML to typed values with places, joining, lint, schema |
+//! | [`types`] | checked newtypes: addresses, ids, names |
+//! | [`formats`] | text to value and back, lossless, no I/O: modprobe.d, modules-load.d, kernel command line, shell assignments, grub.cfg, virConf |
+//! | [`host`] | the only door to the machine: real, rooted, simulated; PCI inventory; who uses a function |
+//! | [`resources`] | what a host is made of, one file each in the same shape |
+//! | [`boot`] | boot chains: where kernel arguments persist and what each entry will pass |
+//! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt |
+//! | [`plan`] | steps, verdicts, objections, follow-ups: plain data |
+//! | [`engine`] | rounds, execution, follow-ups, memory |
+//! | [`guard`] | from a plan and observed facts to objections |
+//! | [`report`] | the one struct that text and JSON render |
+//!
+//! # To add
+//!
+//! - a **resource**: `resources/NAME.rs` with a type that implements [`resources::Resource`], and its line in the
+//!   `resources!` list at the end of `resources/mod.rs`;
+//! - a **boot chain**: `boot/NAME.rs` that implements [`boot::BootChain`], and its line in `boot`'s registry;
+//! - an **initramfs generator**: likewise in [`initramfs`];
+//! - a **format**: `formats/NAME.rs`, and its `mod` line.
+//!
+//! # Invariants
+//!
+//! - Only [`host`] touches the operating system (clippy's disallowed methods hold it).
+//! - Planning gets a [`host::ReadHost`], which cannot write; only the engine holds a [`host::Host`].
+//! - What is printed is the [`plan::Step`] that is executed, and it carries the full state before.
+//! - Exactly one resource writes a path or an attribute.
+//! - What is not there before us and written by us is ours, and recorded before it is written.
+//! - No configuration file is ever sourced or executed.
 
 pub mod boot;
 pub mod cli;

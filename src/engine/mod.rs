@@ -2,8 +2,15 @@
 //! verification. A dry run is the same loop on a simulated host.
 
 pub mod devices;
+mod execute;
 mod facts;
+mod followups;
 mod memory;
+mod plan;
+mod rounds;
 
 pub use facts::Facts;
+pub use followups::{FollowupOutcome, FollowupRun, Means, means};
 pub use memory::{Memory, Owed, Owned, PersistedAt};
+pub use plan::{Judged, Plan, Scope, Selection, executable, plan};
+pub use rounds::{ChangeOutcome, Engine, MadeChange, Outcome, Progress, RunError, Silent};

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use super::attribute::AttributeWriter;
 use super::root::Root;
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
-use super::{command, replace};
+use super::{command, replace, state_store};
+use crate::engine::Memory;
 use crate::plan::{FileState, Step};
 
 /// Told about once a second which step has been running for how long.
@@ -168,6 +169,10 @@ impl Host for Machine {
                 command::run(argv, Duration::from_millis(*deadline_ms), &mut tell)
             }
         }
+    }
+
+    fn remember(&mut self, memory: &Memory) -> Result<(), StepError> {
+        state_store::save_memory(self, memory)
     }
 
     fn as_read(&self) -> &dyn ReadHost {

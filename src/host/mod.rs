@@ -7,12 +7,14 @@
 mod attribute;
 mod clock;
 mod command;
+pub mod documents;
 mod empty;
 mod error;
 pub mod libvirt;
 mod lock;
 mod machine;
 pub mod pci;
+pub mod pci_ids;
 mod replace;
 mod root;
 pub mod simulated;
@@ -27,8 +29,9 @@ pub use lock::{LockError, RunLock};
 pub use machine::{Machine, Progress};
 pub use pci::Pci;
 pub use simulated::SimulatedHost;
-pub use state_store::{STATE_FILE, StateError, load_memory, save_memory};
+pub use state_store::{STATE_FILE, StateError, load_memory};
 
+use crate::engine::Memory;
 use crate::plan::{FileState, Step};
 
 /// What can be acted on.
@@ -123,6 +126,12 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When the step could not be made; a file is then still what it was.
     fn execute(&mut self, step: &Step) -> Result<(), StepError>;
+
+    /// Makes the memory durable: on return it survives a crash.
+    ///
+    /// # Errors
+    /// When the state file cannot be written; the old one then still stands.
+    fn remember(&mut self, memory: &Memory) -> Result<(), StepError>;
 
     /// Planning's view of the same host.
     fn as_read(&self) -> &dyn ReadHost;

@@ -75,7 +75,7 @@ pub fn load_memory(host: &dyn ReadHost) -> Result<Memory, StateError> {
 ///
 /// # Errors
 /// When it cannot be written; the old one then still stands.
-pub fn save_memory(machine: &mut Machine, memory: &Memory) -> Result<(), StepError> {
+pub(super) fn save_memory(machine: &mut Machine, memory: &Memory) -> Result<(), StepError> {
     let path = Path::new(STATE_FILE);
     let fail = |error: std::io::Error| StepError::Host(HostError::new("write", path, error));
     let directory = machine.root().ensure_directory(Path::new(DIRECTORY), Mode::from_raw_mode(0o700));

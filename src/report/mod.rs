@@ -1,1 +1,220 @@
 //! The one struct that text and JSON render.
+
+mod build;
+mod diff;
+mod status;
+mod text;
+
+use std::error::Error;
+
+use serde::Serialize;
+
+use crate::plan::{Blocker, Disruption, Followup, Objection, Phase, Reason, Warning};
+
+pub use build::{Mode, build};
+pub use diff::unified;
+pub use status::ExitStatus;
+pub use text::{Detail, render};
+
+/// Version of the JSON document.
+pub const SCHEMA: u32 = 1;
+
+/// What a run found, made and left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// What kind of run this was.
+    pub mode: Mode,
+    /// Whether the host is as desired, now and after a reboot.
+    pub in_sync: bool,
+    /// The exit status.
+    pub exit_status: ExitStatus,
+    /// One sentence.
+    pub summary: String,
+    /// Every managed resource with the count of its verdicts.
+    pub resources: Vec<ResourceReport>,
+    /// Every step, made or to be made, in order.
+    pub changes: Vec<ChangeReport>,
+    /// What waits for something.
+    pub blocked: Vec<BlockedReport>,
+    /// What no rule or guard lets pass.
+    pub refused: Vec<RefusedReport>,
+    /// Resources that could not be observed, and changes that failed.
+    pub errors: Vec<ErrorReport>,
+    /// Warnings; they change no status.
+    pub warnings: Vec<Warning>,
+    /// Commands that changes owe.
+    pub followups: Vec<FollowupReport>,
+    /// What waits for a reboot.
+    pub reboot: RebootReport,
+}
+
+/// A resource and how its items stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResourceReport {
+    /// The resource.
+    pub resource: &'static str,
+    /// Items that are as desired.
+    pub in_sync: usize,
+    /// Items that are not.
+    pub not_in_sync: usize,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// A run would make it.
+    Planned,
+    /// It was made.
+    Applied,
+    /// Its change failed, at this step or an earlier one.
+    Failed,
+    /// It cannot be made here (a live step under `--root`).
+    Waits,
+}
+
+/// One step with what led to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangeReport {
+    /// Round, from 1.
+    pub round: usize,
+    /// The resource.
+    pub resource: &'static str,
+    /// The item, or the items that share this step.
+    pub item: String,
+    /// Where the document asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Files or live state.
+    pub phase: Phase,
+    /// Kind of step: `write_file`, `remove_file`, `write_attr`, `run`.
+    pub step: &'static str,
+    /// Path or command line.
+    pub target: String,
+    /// Value before; a file's text.
+    pub before: Option<String>,
+    /// Value after; a file's text.
+    pub after: Option<String>,
+    /// Unified diff of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// What it interrupts.
+    pub disruption: Disruption,
+    /// Why.
+    pub reason: Reason,
+    /// What became of it.
+    pub outcome: StepOutcome,
+}
+
+/// An item that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlockedReport {
+    /// The resource.
+    pub resource: &'static str,
+    /// The item.
+    pub item: String,
+    /// Where the document asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// For what.
+    pub on: Blocker,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A refused item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedReport {
+    /// The resource.
+    pub resource: &'static str,
+    /// The item.
+    pub item: String,
+    /// Where the document asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The objection.
+    #[serde(flatten)]
+    pub objection: Objection,
+}
+
+/// Something that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorReport {
+    /// The resource.
+    pub resource: &'static str,
+    /// The item, if the failure is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// Operation, path and cause.
+    pub error: String,
+}
+
+/// Where a follow-up stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowupState {
+    /// A run would run it.
+    Planned,
+    /// It ran.
+    Done,
+    /// It failed and stays owed.
+    Failed,
+    /// It is owed and was not run here.
+    Owed,
+    /// There is nothing to regenerate or restart.
+    NotNeeded,
+}
+
+/// A command that changes owe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FollowupReport {
+    /// Which.
+    pub followup: Followup,
+    /// Program and arguments; empty where none is known.
+    pub argv: Vec<String>,
+    /// The changes that owe it: `resource: item`.
+    pub because: Vec<String>,
+    /// Where it stands.
+    pub state: FollowupState,
+    /// Why it was not run, or how it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Why one item waits for a reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RebootReason {
+    /// The resource.
+    pub resource: &'static str,
+    /// The item.
+    pub item: String,
+    /// Whether it has been persisted under an earlier boot and still is not in effect.
+    pub stuck: bool,
+    /// What runs instead, or why it is stuck.
+    pub reason: Reason,
+}
+
+/// What waits for a reboot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RebootReport {
+    /// Whether a reboot brings something.
+    pub pending: bool,
+    /// What.
+    pub reasons: Vec<RebootReason>,
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -6,8 +6,6 @@
 //!
 //! To add one: write `resources/NAME.rs` with a type that implements [`Resource`], and add its line to `REGISTRY`.
 
-pub mod qemu_acl;
-
 use std::fmt;
 
 use crate::document::Document;
@@ -57,12 +55,31 @@ pub struct Findings {
     pub warnings: Vec<Warning>,
 }
 
+/// First line of every file that is wholly ours; at column 0, because kmod refuses an indented comment.
+pub const HEADER: &str = "# Managed by reconcile: changes here are overwritten.\n";
+
+/// How much of a resource `--boot` makes: the live half only, whatever would need a boot file or an initramfs is
+/// left to a full run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtBoot {
+    /// Not even observed.
+    Nothing,
+    /// Its live changes.
+    LiveHalf,
+    /// Its files too (qemu.conf: IOMMU groups are numbered anew at every boot).
+    Everything,
+}
+
 /// One kind of thing that a host is made of.
 pub trait Resource {
     /// Its name in documents, reports and `--only`.
     const KEY: &'static str;
     /// Resources whose changes can make this one's observation stale.
     const AFTER: &'static [&'static str];
+    /// Files that are wholly ours (they start with [`HEADER`]); known without any memory of having written them.
+    const OWN_FILES: &'static [&'static str] = &[];
+    /// What the unit at boot does about it.
+    const AT_BOOT: AtBoot = AtBoot::Nothing;
     /// What is desired, with origins.
     type Spec: fmt::Debug;
     /// What was observed, running and persisted.
@@ -80,4 +97,61 @@ pub trait Resource {
 
     /// The one definition of "the same". Pure.
     fn diff(spec: &Self::Spec, state: &Self::State) -> Findings;
+}
+
+/// A [`Resource`] with its types erased, as the registry holds it.
+pub trait AnyResource: Sync {
+    /// [`Resource::KEY`].
+    fn key(&self) -> &'static str;
+    /// [`Resource::AFTER`].
+    fn after(&self) -> &'static [&'static str];
+    /// [`Resource::OWN_FILES`].
+    fn own_files(&self) -> &'static [&'static str];
+    /// [`Resource::AT_BOOT`].
+    fn at_boot(&self) -> AtBoot;
+    /// Derives, observes and diffs; `None` where the document does not manage it.
+    ///
+    /// # Errors
+    /// As [`Resource::observe`].
+    fn judge(&self, document: &Document, observer: &Observer<'_>) -> Result<Option<Findings>, ObserveError>;
+}
+
+struct Erased<R>(std::marker::PhantomData<fn() -> R>);
+
+impl<R: Resource> AnyResource for Erased<R> {
+    fn key(&self) -> &'static str {
+        R::KEY
+    }
+
+    fn after(&self) -> &'static [&'static str] {
+        R::AFTER
+    }
+
+    fn own_files(&self) -> &'static [&'static str] {
+        R::OWN_FILES
+    }
+
+    fn at_boot(&self) -> AtBoot {
+        R::AT_BOOT
+    }
+
+    fn judge(&self, document: &Document, observer: &Observer<'_>) -> Result<Option<Findings>, ObserveError> {
+        let Some(spec) = R::derive(document, observer.facts) else { return Ok(None) };
+        let state = R::observe(&spec, observer)?;
+        Ok(Some(R::diff(&spec, &state)))
+    }
+}
+
+/// Declares the module of every resource, in the order in which they are planned, and builds the registry.
+macro_rules! resources {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// Every resource, in the order in which they are planned and executed within a round.
+        pub const REGISTRY: &[&dyn AnyResource] = &[$(&Erased::<$module::$name>(std::marker::PhantomData)),*];
+    };
+}
+
+resources! {
+    qemu_acl::QemuAcl,
 }

@@ -1,12 +1,13 @@
 //! Which functions the document gives to which driver, from all the sections that do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Devices, FunctionFacts, Resolved};
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::plan::{LiftedBy, Objection, Reason};
+use crate::plan::{Blocker, LiftedBy, Objection, Reason};
 use crate::types::{DriverName, IommuGroup, PciAddress};
 
 /// A function to bind: one that exists, or a VF that its PF does not have yet.
@@ -243,4 +244,23 @@ pub(crate) fn several(filter: &str, matched: &[PciAddress]) -> Reason {
     let text =
         format!("{filter} has to match one function and matches {}: {}", listed.len(), listed.join(", "));
     Reason::new("ambiguous-filter", text).remedy("name the one that is meant by its address")
+}
+
+/// What a function without an IOMMU group waits for: the kernel arguments of this document where they turn the IOMMU
+/// on, else something that reconcile cannot bring.
+pub fn without_group(document: &Document, address: PciAddress) -> (Blocker, Reason) {
+    let turns_on = |name: &str| matches!(name, "intel_iommu" | "amd_iommu" | "iommu" | "iommu.passthrough");
+    let asked =
+        document.kernel_args.iter().flat_map(|args| &args.present).any(|arg| turns_on(arg.value.name()));
+    let text = format!("{address} is in no IOMMU group: the IOMMU is not active");
+    if asked {
+        let reason = Reason::new("no-iommu-group", text)
+            .remedy("reboot once the kernel arguments are in place; if they are, turn VT-d or AMD-Vi on in the firmware");
+        (Blocker::Resource(Cow::Borrowed("kernel_args")), reason)
+    } else {
+        let reason = Reason::new("no-iommu-group", text).remedy(
+            "turn VT-d or AMD-Vi on in the firmware, and on Intel add `intel_iommu=on` to kernel_args",
+        );
+        (Blocker::Host, reason)
+    }
 }

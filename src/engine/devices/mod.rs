@@ -7,7 +7,7 @@ mod pins;
 
 use std::collections::BTreeMap;
 
-pub use handed::{Claim, Handed, Target, claims, handed_to_vfio};
+pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, without_group};
 
 use crate::host::pci::{Function, SriovFacts};
 use crate::plan::{Objection, Reason, Warning};

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 
 use super::pci::{self, Function};
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
+use crate::engine::Memory;
 use crate::plan::{Bytes, FileState, Step};
 use crate::types::{DriverName, IommuGroup, PciAddress, PciId};
 use overlay::{Node, Overlay};
@@ -341,6 +342,11 @@ impl Host for SimulatedHost<'_> {
             Step::WriteAttr { path, value, .. } => Ok(self.write_attribute(path, value)?),
             Step::Run { argv, .. } => self.run(argv),
         }
+    }
+
+    fn remember(&mut self, _: &Memory) -> Result<(), StepError> {
+        // A simulated run leaves no trace; the engine holds the memory itself.
+        Ok(())
     }
 
     fn as_read(&self) -> &dyn ReadHost {

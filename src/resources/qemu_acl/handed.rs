@@ -1,19 +1,32 @@
 //! The functions whose group nodes `vfio_groups` asks for.
 
+use std::borrow::Cow;
+
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::plan::{Blocker, Reason};
-use crate::types::{IommuGroup, PciAddress};
+use crate::engine::devices::{self, Target};
+use crate::plan::{Blocker, Reason, Subject};
+use crate::types::IommuGroup;
 
 /// A function that the document hands to vfio-pci.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handed {
     /// The function.
-    pub address: PciAddress,
-    /// Its group; an error while the function is absent or about to be recreated.
+    pub target: Target,
+    /// Its group; an error while the function is absent or has none.
     pub group: Result<IommuGroup, GroupUnknown>,
     /// Where the document hands it over.
     pub origin: String,
+}
+
+impl Handed {
+    /// What must be settled before the group is known: the function, or the PF that it is a VF of.
+    pub(super) fn needs(&self) -> Subject {
+        match self.target {
+            Target::Function(address) => Subject::Function(address),
+            Target::Vf { pf, .. } => Subject::Function(pf),
+        }
+    }
 }
 
 /// Why a group is not known, and what brings it.
@@ -26,6 +39,21 @@ pub struct GroupUnknown {
 }
 
 /// The functions that `document` hands to vfio-pci on this host.
-pub(super) fn handed(_document: &Document, _facts: &Facts) -> Vec<Handed> {
-    Vec::new()
+pub(super) fn handed(document: &Document, facts: &Facts) -> Vec<Handed> {
+    let functions = devices::handed_to_vfio(document, facts).into_iter();
+    functions
+        .map(|handed| {
+            let group = handed.group.ok_or_else(|| match handed.target {
+                Target::Vf { pf, .. } => GroupUnknown {
+                    on: Blocker::Resource(Cow::Borrowed("sriov")),
+                    why: Reason::new("group-unknown", format!("known after the VFs of {pf} exist")),
+                },
+                Target::Function(address) => {
+                    let (on, why) = devices::without_group(document, address);
+                    GroupUnknown { on, why }
+                }
+            });
+            Handed { target: handed.target, group, origin: handed.origin }
+        })
+        .collect()
 }

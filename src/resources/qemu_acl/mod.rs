@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Findings, ObserveError, Observer, Resource};
+use super::{AtBoot, Findings, ObserveError, Observer, Resource};
 use crate::document::{DeviceAcl, Document};
 use crate::engine::{Facts, Owned};
 use crate::formats::virconf::{Unquotable, VirConf};
@@ -77,6 +77,7 @@ impl Resource for QemuAcl {
     const KEY: &'static str = "qemu_acl";
     // Only VFs that come or go change which group a function has.
     const AFTER: &'static [&'static str] = &["sriov"];
+    const AT_BOOT: AtBoot = AtBoot::Everything;
     type Spec = Spec;
     type State = State;
 
@@ -161,11 +162,11 @@ impl Spec {
                 }
             }
             wanted.extend(groups.into_iter().map(|(group, functions)| {
-                let addresses: Vec<String> = functions.iter().map(|f| f.address.to_string()).collect();
+                let addresses: Vec<String> = functions.iter().map(|f| f.target.to_string()).collect();
                 Wanted {
                     node: group.node(),
                     origin: format!("vfio_groups: {}", addresses.join(", ")),
-                    needs: functions.iter().map(|f| Subject::Function(f.address)).collect(),
+                    needs: functions.iter().map(|f| f.needs()).collect(),
                 }
             }));
         }
@@ -184,9 +185,8 @@ impl Spec {
         let blocked = self.handed.iter().filter_map(|function| {
             let unknown = function.group.as_ref().err()?;
             let verdict = Verdict::Blocked { on: unknown.on.clone(), why: unknown.why.clone() };
-            let item = IommuGroup::Of(function.address).node();
-            let needs = [Subject::Function(function.address)];
-            Some(ItemVerdict::new(item, verdict).origin(&function.origin).needs(needs))
+            let item = format!("/dev/vfio/<group of {}>", function.target);
+            Some(ItemVerdict::new(item, verdict).origin(&function.origin).needs([function.needs()]))
         });
         blocked.collect()
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::devices::Target;
 use crate::types::{Entry, Place};
 
 const DEBIAN: &str = "# basics\n#cgroup_device_acl = [\n#    \"/dev/null\", \"/dev/full\", \"/dev/zero\",\n\
@@ -18,7 +19,7 @@ fn present(nodes: &[&str]) -> Spec {
 
 fn groups(functions: &[(&str, Result<IommuGroup, Blocker>)]) -> Spec {
     let handed = functions.iter().map(|(address, group)| Handed {
-        address: address.parse().unwrap(),
+        target: Target::Function(address.parse().unwrap()),
         group: group
             .clone()
             .map_err(|on| GroupUnknown { on, why: Reason::new("missing-function", "it is not there") }),

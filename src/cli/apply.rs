@@ -1,0 +1,132 @@
+//! The default verb: show the difference, ask, apply, show what is left.
+
+use std::time::Duration;
+
+use super::output::can_ask;
+use super::prepare::{Prepared, open_host, read_document, read_memory, selection};
+use super::{ApplyArgs, Common, Output};
+use crate::engine::{Engine, Outcome, RunError, Scope, Selection, Silent};
+use crate::host::{LockError, RunLock, SimulatedHost};
+use crate::report::{Detail, ExitStatus, FollowupState, Mode, Report, StepOutcome, build, chain};
+
+/// How long the unit at boot waits for functions that are not there yet, all of them together.
+const BOOT_WAIT: Duration = Duration::from_secs(30);
+
+pub(super) fn run(common: &Common, args: &ApplyArgs, output: &mut Output) -> ExitStatus {
+    if args.wait.is_some() && !args.boot {
+        output.error("--wait goes with --boot");
+        return ExitStatus::Usage;
+    }
+    let unattended = args.yes || args.boot;
+    if !args.dry_run && !unattended && !can_ask() {
+        output.error(
+            "there is no terminal to ask on: pass --yes to apply without asking, or --dry-run to look",
+        );
+        return ExitStatus::Usage;
+    }
+    let result = if args.dry_run { dry_run(common, args, output) } else { apply(common, args, output) };
+    result.unwrap_or_else(|status| status)
+}
+
+fn scope(args: &ApplyArgs) -> Scope {
+    if args.boot { Scope::Boot } else { Scope::Full }
+}
+
+fn dry_run(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
+    let prepared = super::prepare::prepare(common, output)?;
+    let selection = selection(common, scope(args));
+    let report = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
+    output.report(&report, Detail::Everything);
+    Ok(report.exit_status)
+}
+
+/// The whole run on a simulated host.
+fn simulate(prepared: &Prepared, selection: &Selection) -> Result<Report, RunError> {
+    let mut host = SimulatedHost::new(&prepared.machine);
+    let mut memory = prepared.memory.clone();
+    let mut engine = Engine {
+        document: &prepared.document,
+        selection,
+        memory: &mut memory,
+        progress: &mut Silent,
+        wait: Duration::ZERO,
+    };
+    let outcome = engine.run(&mut host)?;
+    Ok(with_warnings(Mode::DryRun, outcome, prepared))
+}
+
+fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
+    let (document, warnings) = read_document(common, output)?;
+    let machine = open_host(common, output)?;
+    // Held from before the first look to after the last write.
+    let lock = RunLock::acquire(&machine, Duration::ZERO).map_err(|error| {
+        output.error(&chain(&error));
+        match error {
+            LockError::Held { .. } => ExitStatus::Locked,
+            LockError::Host(_) => ExitStatus::Failed,
+        }
+    })?;
+    let memory = read_memory(&machine, output)?;
+    let mut prepared = Prepared { document, warnings, machine, memory };
+    let selection = selection(common, scope(args));
+
+    if !args.boot {
+        let preview = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
+        if preview.exit_status != ExitStatus::ChangesPending && !has_work(&preview) {
+            output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
+            return Ok(preview.exit_status);
+        }
+        if !output.json() {
+            output.report(&preview, Detail::Everything);
+        }
+        if !args.yes && !output.ask("Apply these changes?") {
+            return Ok(ExitStatus::ChangesPending);
+        }
+    }
+    let report = execute(&mut prepared, &selection, args, output)?;
+    drop(lock);
+    let detail = if args.boot { Detail::Everything } else { Detail::WhatIsLeft };
+    if !args.boot && !output.json() {
+        output.text("\n");
+    }
+    output.report(&report, detail);
+    Ok(report.exit_status)
+}
+
+/// Whether a run would make anything, whatever its exit status says first.
+fn has_work(preview: &Report) -> bool {
+    let planned = preview.changes.iter().any(|change| change.outcome != StepOutcome::Waits);
+    planned || preview.followups.iter().any(|followup| followup.state == FollowupState::Planned)
+}
+
+fn execute(
+    prepared: &mut Prepared,
+    selection: &Selection,
+    args: &ApplyArgs,
+    output: &Output,
+) -> Result<Report, ExitStatus> {
+    let mut memory = std::mem::take(&mut prepared.memory);
+    let mut progress = output.progress();
+    let mut engine = Engine {
+        document: &prepared.document,
+        selection,
+        memory: &mut memory,
+        progress: progress.as_mut(),
+        wait: if args.boot { args.wait.unwrap_or(BOOT_WAIT) } else { Duration::ZERO },
+    };
+    let outcome = engine.run(&mut prepared.machine);
+    drop(progress);
+    let outcome = outcome.map_err(|error| fail(&error, output))?;
+    let mode = if args.boot { Mode::Boot } else { Mode::Apply };
+    Ok(with_warnings(mode, outcome, prepared))
+}
+
+fn with_warnings(mode: Mode, mut outcome: Outcome, prepared: &Prepared) -> Report {
+    outcome.last.warnings.extend(prepared.warnings.iter().cloned());
+    build(mode, &outcome)
+}
+
+fn fail(error: &RunError, output: &Output) -> ExitStatus {
+    output.error(&chain(error));
+    ExitStatus::Failed
+}

@@ -1,0 +1,242 @@
+//! `reconcile devices`: the inventory, with a pin ready to paste.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::prepare::open_host;
+use super::{Common, Output};
+use crate::host::ReadHost;
+use crate::host::pci::{Function, Pci};
+use crate::host::pci_ids::PciNames;
+use crate::report::{ExitStatus, chain};
+use crate::resources::ObserveError;
+use crate::types::{DriverName, IommuGroup, PciAddress, PciId, Selector};
+
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    /// An address such as 0000:03:00.0, or a filter such as 10de:11bf:0300 or ::0300.
+    #[arg(value_name = "SELECTOR")]
+    selector: Option<Selector>,
+}
+
+/// One function and what passing it through depends on.
+#[derive(Debug, Serialize)]
+struct Device {
+    address: PciAddress,
+    id: PciId,
+    subsystem: Option<PciId>,
+    /// Base class and subclass, four hexadecimal digits.
+    class: String,
+    class_name: Option<String>,
+    name: Option<String>,
+    driver: Option<DriverName>,
+    driver_override: Option<String>,
+    iommu_group: Option<IommuGroup>,
+    /// Every function of that group, this one included.
+    group_members: Vec<PciAddress>,
+    numa_node: Option<u32>,
+    /// VF count now and at most; only of a PF.
+    vfs: Option<VfCount>,
+    /// The PF and the index; only of a VF.
+    vf_of: Option<VfOf>,
+    /// An entry for `vfio_pci.devices`, pinned.
+    pin: String,
+}
+
+#[derive(Debug, Serialize)]
+struct VfCount {
+    current: u16,
+    total: u16,
+}
+
+#[derive(Debug, Serialize)]
+struct VfOf {
+    pf: PciAddress,
+    index: Option<u16>,
+}
+
+/// The JSON document.
+#[derive(Debug, Serialize)]
+struct Inventory {
+    schema: u32,
+    devices: Vec<Device>,
+    /// Functions that could not be read.
+    errors: Vec<String>,
+}
+
+pub(super) fn run(common: &Common, args: &DevicesArgs, output: &mut Output) -> ExitStatus {
+    let machine = match open_host(common, output) {
+        Ok(machine) => machine,
+        Err(status) => return status,
+    };
+    let inventory = match inventory(&machine, args.selector.as_ref()) {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            output.error(&chain(&error));
+            return ExitStatus::Failed;
+        }
+    };
+    for error in &inventory.errors {
+        output.error(error);
+    }
+    if inventory.devices.is_empty() && inventory.errors.is_empty() {
+        match &args.selector {
+            Some(selector) => output.error(&format!("no function of this host is {selector}")),
+            None => output.error("this host shows no PCI function (/sys/bus/pci/devices)"),
+        }
+    }
+    if output.json() {
+        output.document(&inventory);
+    } else {
+        output.text(&table(&inventory.devices));
+    }
+    let complete = inventory.errors.is_empty() && !(inventory.devices.is_empty() && args.selector.is_some());
+    if complete { ExitStatus::InSync } else { ExitStatus::Failed }
+}
+
+fn inventory(host: &dyn ReadHost, selector: Option<&Selector>) -> Result<Inventory, ObserveError> {
+    let pci = Pci::new(host);
+    let mut errors = Vec::new();
+    let functions: Vec<Function> = match selector {
+        Some(Selector::Address(address)) => pci.function(*address)?.into_iter().collect(),
+        Some(Selector::Filter(_)) | None => {
+            let scan = pci.scan()?;
+            errors.extend(scan.broken.iter().map(|(address, problem)| format!("{address}: {problem}")));
+            let wanted = |function: &&Function| match selector {
+                Some(Selector::Filter(filter)) => filter.matches(function.id, function.class),
+                Some(Selector::Address(_)) | None => true,
+            };
+            scan.functions.iter().filter(wanted).copied().collect()
+        }
+    };
+    let names = PciNames::read(host);
+    let mut groups = BTreeMap::new();
+    let mut devices = Vec::new();
+    for function in functions {
+        match device(&pci, &names, &mut groups, function) {
+            Ok(device) => devices.push(device),
+            Err(error) => errors.push(format!("{}: {}", function.address, chain(&error))),
+        }
+    }
+    Ok(Inventory { schema: 1, devices, errors })
+}
+
+fn device(
+    pci: &Pci<'_>,
+    names: &PciNames,
+    groups: &mut BTreeMap<IommuGroup, Vec<PciAddress>>,
+    function: Function,
+) -> Result<Device, ObserveError> {
+    let address = function.address;
+    let iommu_group = pci.iommu_group(address)?;
+    let group_members = match iommu_group {
+        None => Vec::new(),
+        Some(group) => match groups.get(&group) {
+            Some(members) => members.clone(),
+            None => groups.entry(group).or_insert(pci.group_members(group)?).clone(),
+        },
+    };
+    let vf_of = pci.physfn(address)?.map(|pf| VfOf { pf, index: None });
+    let vf_of = match vf_of {
+        Some(VfOf { pf, .. }) => {
+            let count = pci.sriov(pf)?.map_or(0, |sriov| sriov.current);
+            let vfs = pci.vfs(pf, count)?;
+            let index =
+                vfs.iter().position(|vf| *vf == Some(address)).and_then(|index| u16::try_from(index).ok());
+            Some(VfOf { pf, index })
+        }
+        None => None,
+    };
+    let class = u16::try_from(function.class >> 8).unwrap_or(u16::MAX);
+    Ok(Device {
+        address,
+        id: function.id,
+        subsystem: function.subsystem,
+        class: format!("{class:04x}"),
+        class_name: names.class(class).map(str::to_owned),
+        name: names.device(function.id),
+        driver: pci.driver(address)?,
+        driver_override: pci.driver_override(address)?,
+        iommu_group,
+        group_members,
+        numa_node: pci.numa_node(address)?,
+        vfs: pci.sriov(address)?.map(|sriov| VfCount { current: sriov.current, total: sriov.total }),
+        pin: pin(&function, vf_of.as_ref()),
+        vf_of,
+    })
+}
+
+/// An entry that names the function and what it has to be. A VF is named by its PF and index: its address moves.
+fn pin(function: &Function, vf_of: Option<&VfOf>) -> String {
+    match vf_of {
+        Some(VfOf { pf, index: Some(index) }) => format!("{{pf: \"{pf}\", vf: {index}}}"),
+        _ => {
+            let subsystem = function.subsystem.map_or(String::new(), |subsystem| format!(":{subsystem}"));
+            format!("{{address: \"{}\", id: \"{}{subsystem}\"}}", function.address, function.id)
+        }
+    }
+}
+
+fn table(devices: &[Device]) -> String {
+    let mut rows = vec![
+        ["ADDRESS", "ROLE", "ID", "CLASS", "DRIVER", "OVERRIDE", "GROUP", "NUMA", "NAME"].map(str::to_owned),
+    ];
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    for device in devices {
+        let role = match (&device.vfs, &device.vf_of) {
+            (Some(vfs), _) => format!("PF {}/{}", vfs.current, vfs.total),
+            (None, Some(VfOf { pf, index: Some(index) })) => format!("VF {index} of {pf}"),
+            (None, Some(VfOf { pf, index: None })) => format!("VF of {pf}"),
+            (None, None) => "-".to_owned(),
+        };
+        let companions = device.group_members.len().saturating_sub(1);
+        let group = device.iommu_group.map(|group| {
+            if companions == 0 { group.to_string() } else { format!("{group} (+{companions})") }
+        });
+        rows.push([
+            device.address.to_string(),
+            role,
+            device.id.to_string(),
+            device.class.clone(),
+            or_dash(device.driver.as_ref().map(ToString::to_string)),
+            or_dash(device.driver_override.clone()),
+            or_dash(group),
+            or_dash(device.numa_node.map(|node| node.to_string())),
+            or_dash(device.name.clone().or_else(|| device.class_name.clone())),
+        ]);
+    }
+    let mut widths = [0usize; 9];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    // What pastes into the document, for few functions: for many it would bury the table.
+    if devices.len() <= 16 {
+        text.push_str("\nto paste under vfio_pci.devices:\n");
+        for device in devices {
+            let group: Vec<String> = device
+                .group_members
+                .iter()
+                .filter(|member| **member != device.address)
+                .map(ToString::to_string)
+                .collect();
+            let shares = if group.is_empty() {
+                String::new()
+            } else {
+                format!("    # group with {}", group.join(", "))
+            };
+            text.push_str(&format!("  - {}{shares}\n", device.pin));
+        }
+    }
+    text
+}

@@ -1,0 +1,241 @@
+//! Where results and errors are printed, once.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anstream::{AutoStream, ColorChoice};
+use serde::Serialize;
+
+use super::{Colour, Common, Format};
+use crate::engine::Progress;
+use crate::plan::Step;
+use crate::report::{Detail, Report, render};
+
+/// Standard output for results, standard error for errors and progress.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    colour: ColorChoice,
+    quiet: bool,
+}
+
+impl Output {
+    pub(super) fn new(common: &Common) -> Self {
+        let colour = match common.color {
+            Colour::Auto => ColorChoice::Auto,
+            Colour::Always => ColorChoice::Always,
+            Colour::Never => ColorChoice::Never,
+        };
+        init_log(common.verbose);
+        Self { format: common.output, colour, quiet: common.quiet }
+    }
+
+    /// Whether results are printed as JSON.
+    pub(super) fn json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether standard error shows colours.
+    pub(super) fn styled_errors(&self) -> bool {
+        match self.colour {
+            ColorChoice::Auto => AutoStream::choice(&io::stderr()) != ColorChoice::Never,
+            choice => choice != ColorChoice::Never,
+        }
+    }
+
+    /// Prints text with styles to standard output. A reader that has gone away is no error.
+    pub(super) fn text(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut stream = AutoStream::new(io::stdout().lock(), self.colour);
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+
+    /// Prints one JSON document to standard output, in every verbosity.
+    pub(super) fn document(&self, document: &impl Serialize) {
+        let mut stream = io::stdout().lock();
+        let _ = serde_json::to_writer_pretty(&mut stream, document)
+            .map_err(io::Error::from)
+            .and_then(|()| stream.write_all(b"\n"))
+            .and_then(|()| stream.flush());
+    }
+
+    /// Prints a report in the wanted form; as JSON it is always whole.
+    pub(super) fn report(&self, report: &Report, detail: Detail) {
+        if self.json() {
+            self.document(report);
+        } else {
+            self.text(&render(report, detail));
+        }
+    }
+
+    /// Prints an error to standard error.
+    pub(super) fn error(&self, message: &str) {
+        self.diagnostic(&format!("error: {message}\n"));
+    }
+
+    /// Prints text with styles to standard error.
+    pub(super) fn diagnostic(&self, text: &str) {
+        let mut stream = AutoStream::new(io::stderr().lock(), self.colour);
+        let _ = stream.write_all(text.as_bytes());
+    }
+
+    /// Asks a question on the terminal; only `y` and `yes` mean yes.
+    pub(super) fn ask(&self, question: &str) -> bool {
+        let mut stream = io::stderr().lock();
+        let _ = write!(stream, "{question} [y/N] ").and_then(|()| stream.flush());
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer).is_ok();
+        read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Progress on standard error: one line that moves on a terminal, plain lines elsewhere.
+    pub(super) fn progress(&self) -> Box<dyn Progress> {
+        if self.quiet {
+            Box::new(crate::engine::Silent)
+        } else if io::stderr().is_terminal() {
+            Box::new(Ticker::new())
+        } else {
+            Box::new(Lines::default())
+        }
+    }
+}
+
+/// Whether somebody can be asked.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn init_log(verbose: u8) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .without_time();
+    // A second initialisation in one process (tests) keeps the first.
+    let _ = log.try_init();
+}
+
+fn describe(position: usize, total: usize, step: &Step) -> String {
+    let act = match step {
+        Step::WriteFile { .. } => "write",
+        Step::RemoveFile { .. } => "remove",
+        Step::WriteAttr { value, .. } => {
+            return format!("[{position}/{total}] {} <- {value}", step.target());
+        }
+        Step::Run { .. } => "run",
+    };
+    format!("[{position}/{total}] {act} {}", step.target())
+}
+
+/// Plain lines.
+#[derive(Default)]
+struct Lines {
+    waiting_said: bool,
+}
+
+impl Lines {
+    fn say(text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+impl Progress for Lines {
+    fn step(&mut self, position: usize, total: usize, step: &Step) {
+        Self::say(&describe(position, total, step));
+    }
+
+    fn command(&mut self, argv: &[String]) {
+        Self::say(&format!("run {}", argv.join(" ")));
+    }
+
+    fn waiting(&mut self, functions: &[String], remaining: Duration) {
+        if !self.waiting_said {
+            self.waiting_said = true;
+            Self::say(&format!("wait up to {} s for {}", remaining.as_secs(), functions.join(", ")));
+        }
+    }
+}
+
+/// One line that is rewritten every second, so that long work shows that it is alive.
+struct Ticker {
+    lines: Option<Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn new() -> Self {
+        let (lines, received) = mpsc::channel::<String>();
+        let thread = std::thread::spawn(move || {
+            let mut current: Option<(String, Instant)> = None;
+            let show = |line: &str, since: Instant| {
+                let mut stream = io::stderr().lock();
+                let seconds = since.elapsed().as_secs();
+                let elapsed = if seconds == 0 { String::new() } else { format!("  ({seconds} s)") };
+                let _ = write!(stream, "\r\x1b[K{line}{elapsed}").and_then(|()| stream.flush());
+            };
+            loop {
+                match received.recv_timeout(Duration::from_secs(1)) {
+                    Ok(line) => {
+                        let since = match &current {
+                            Some((shown, since)) if *shown == line => *since,
+                            _ => Instant::now(),
+                        };
+                        show(&line, since);
+                        current = Some((line, since));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Some((line, since)) = &current {
+                            show(line, *since);
+                        }
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            if current.is_some() {
+                let _ = io::stderr().lock().write_all(b"\r\x1b[K");
+            }
+        });
+        Self { lines: Some(lines), thread: Some(thread) }
+    }
+
+    fn show(&self, line: String) {
+        if let Some(lines) = &self.lines {
+            let _ = lines.send(line);
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Progress for Ticker {
+    fn step(&mut self, position: usize, total: usize, step: &Step) {
+        self.show(describe(position, total, step));
+    }
+
+    fn command(&mut self, argv: &[String]) {
+        self.show(format!("running {}", argv.join(" ")));
+    }
+
+    fn waiting(&mut self, functions: &[String], _: Duration) {
+        self.show(format!("waiting for {}", functions.join(", ")));
+    }
+}

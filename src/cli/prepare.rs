@@ -1,0 +1,70 @@
+//! What every verb that looks at a host begins with: the document, the machine, the memory.
+
+use std::path::Path;
+
+use super::{Common, Output};
+use crate::document::{self, Document};
+use crate::engine::{Memory, Scope, Selection};
+use crate::host::documents::read_documents;
+use crate::host::{Machine, Reach, load_memory};
+use crate::plan::Warning;
+use crate::report::{ExitStatus, chain};
+
+/// A checked document and the host that it is about.
+pub(super) struct Prepared {
+    pub(super) document: Document,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) machine: Machine,
+    pub(super) memory: Memory,
+}
+
+/// Opens the host: the running machine, or the tree of `--root`.
+pub(super) fn open_host(common: &Common, output: &Output) -> Result<Machine, ExitStatus> {
+    let opened = match &common.root {
+        None => Machine::open(Path::new("/"), Reach::Machine),
+        Some(root) => Machine::open(root, Reach::Tree),
+    };
+    opened.map_err(|error| {
+        output.error(&chain(&error));
+        if common.root.is_some() { ExitStatus::Usage } else { ExitStatus::Failed }
+    })
+}
+
+/// Reads and checks the documents; every problem of all of them is printed.
+pub(super) fn read_document(
+    common: &Common,
+    output: &Output,
+) -> Result<(Document, Vec<Warning>), ExitStatus> {
+    let loaded = read_documents(&common.config).and_then(|sources| document::load(&sources));
+    match loaded {
+        Ok(loaded) => Ok((loaded.document, loaded.warnings)),
+        Err(errors) => {
+            if output.json() {
+                output.document(&errors);
+            }
+            output.diagnostic(&errors.render(output.styled_errors()));
+            Err(ExitStatus::Document)
+        }
+    }
+}
+
+/// Reads the memory.
+pub(super) fn read_memory(machine: &Machine, output: &Output) -> Result<Memory, ExitStatus> {
+    load_memory(machine).map_err(|error| {
+        output.error(&chain(&error));
+        ExitStatus::Failed
+    })
+}
+
+/// Document, host and memory.
+pub(super) fn prepare(common: &Common, output: &Output) -> Result<Prepared, ExitStatus> {
+    let (document, warnings) = read_document(common, output)?;
+    let machine = open_host(common, output)?;
+    let memory = read_memory(&machine, output)?;
+    Ok(Prepared { document, warnings, machine, memory })
+}
+
+/// What the flags select.
+pub(super) fn selection(common: &Common, scope: Scope) -> Selection {
+    Selection { scope, only: common.only.iter().cloned().collect() }
+}

@@ -1,0 +1,78 @@
+//! `reconcile status`: one look, no simulation, no write.
+
+use serde::Serialize;
+
+use super::prepare::{prepare, selection};
+use super::{Common, Output};
+use crate::boot;
+use crate::engine::{Facts, FollowupOutcome, FollowupRun, Means, Outcome, Scope, means, plan};
+use crate::host::{Reach, ReadHost};
+use crate::initramfs;
+use crate::plan::Reason;
+use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
+
+/// A report and what is in charge of booting.
+#[derive(Debug, Serialize)]
+struct StatusReport<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    boot_chain: &'a boot::Summary,
+    initramfs: &'a initramfs::Summary,
+}
+
+pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
+    look(common, output).unwrap_or_else(|status| status)
+}
+
+fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
+    let prepared = prepare(common, output)?;
+    let host: &dyn ReadHost = &prepared.machine;
+    let facts = Facts::gather(&prepared.document, host).map_err(|error| {
+        output.error(&chain(&error));
+        ExitStatus::Failed
+    })?;
+    let selection = selection(common, Scope::Full);
+    let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);
+    last.warnings.extend(prepared.warnings.iter().cloned());
+    let owed = prepared.memory.owed.iter().map(|(followup, owed)| {
+        let (argv, outcome) = match means(*followup, host, Scope::Full) {
+            Means::Command(argv) if host.reach() == Reach::Tree => {
+                (argv, FollowupOutcome::Owed { why: Reason::new("tree", "no command is run under --root") })
+            }
+            Means::Command(argv) => (argv, FollowupOutcome::Done),
+            Means::NotNeeded(why) => (Vec::new(), FollowupOutcome::NotNeeded { why }),
+            Means::Unknown(why) => (Vec::new(), FollowupOutcome::Owed { why }),
+        };
+        FollowupRun { followup: *followup, argv, because: owed.because.clone(), outcome }
+    });
+    let outcome = Outcome { made: Vec::new(), followups: owed.collect(), last, facts };
+    let report = build(Mode::Status, &outcome);
+    let boot_chain = boot::Summary::of(host);
+    let initramfs = initramfs::Summary::of(host);
+    if output.json() {
+        output.document(&StatusReport { report: &report, boot_chain: &boot_chain, initramfs: &initramfs });
+    } else {
+        output.text(&format!(
+            "{}\n{}",
+            preamble(&report, &boot_chain, &initramfs),
+            render(&report, Detail::Everything)
+        ));
+    }
+    Ok(report.exit_status)
+}
+
+/// What is in charge, and a line for each resource.
+fn preamble(report: &Report, boot_chain: &boot::Summary, initramfs: &initramfs::Summary) -> String {
+    let mut text = format!("boot chain     {boot_chain}\ninitramfs      {initramfs}\n");
+    for resource in &report.resources {
+        let verdict = if report.errors.iter().any(|error| error.resource == resource.resource) {
+            "could not be read".to_owned()
+        } else if resource.not_in_sync == 0 {
+            format!("in sync ({})", resource.in_sync)
+        } else {
+            format!("{} of {} not in sync", resource.not_in_sync, resource.in_sync + resource.not_in_sync)
+        };
+        text.push_str(&format!("{:<15}{verdict}\n", resource.resource));
+    }
+    text
+}

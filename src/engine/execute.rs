@@ -1,0 +1,160 @@
+//! One round's execution: what is about to change is recorded and synced first, then the steps are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::rounds::{ChangeOutcome, Progress, RunError};
+use super::{Facts, Memory, Owed, Owned, PersistedAt};
+use crate::host::{Host, StepError};
+use crate::plan::{Change, Followup, Phase, Step};
+
+/// A change about to be made.
+pub(super) struct Attempt {
+    pub(super) resource: &'static str,
+    pub(super) item: String,
+    pub(super) origin: Option<String>,
+    pub(super) change: Change,
+}
+
+/// The memory; every change of it is made durable on the host first.
+pub(super) struct Ledger<'a> {
+    pub(super) memory: &'a mut Memory,
+}
+
+impl Ledger<'_> {
+    /// Replaces the memory and makes it durable, if it differs.
+    pub(super) fn update(&mut self, memory: Memory, host: &mut dyn Host) -> Result<(), RunError> {
+        if memory != *self.memory {
+            host.remember(&memory).map_err(RunError::Memory)?;
+            *self.memory = memory;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the changes of one round, each step once even where several items share it.
+pub(super) fn batch(
+    attempts: &[Attempt],
+    host: &mut dyn Host,
+    ledger: &mut Ledger<'_>,
+    facts: &Facts,
+    progress: &mut dyn Progress,
+) -> Result<Vec<ChangeOutcome>, RunError> {
+    let before = ledger.memory.clone();
+    let boot_id = facts.boot_id.clone().unwrap_or_default();
+    let mut announced = before.clone();
+    for attempt in attempts {
+        announce(&mut announced, attempt, &boot_id);
+    }
+    // Owned before it is written and owed before the step that owes it: a crash in between loses nothing.
+    ledger.update(announced.clone(), host)?;
+
+    let mut results: BTreeMap<&Step, Result<(), String>> = BTreeMap::new();
+    let total = attempts.iter().flat_map(|attempt| &attempt.change.steps).collect::<BTreeSet<_>>().len();
+    let mut outcomes = Vec::new();
+    for attempt in attempts {
+        let mut outcome = ChangeOutcome::Applied;
+        for step in &attempt.change.steps {
+            if !results.contains_key(step) {
+                progress.step(results.len() + 1, total, step);
+                let result = host.execute(step).map_err(|error| explain(&error));
+                results.insert(step, result);
+            }
+            if let Some(Err(error)) = results.get(step) {
+                outcome = ChangeOutcome::Failed { error: error.clone() };
+                break;
+            }
+        }
+        outcomes.push(outcome);
+    }
+
+    let mut settled = announced;
+    for (attempt, outcome) in attempts.iter().zip(&outcomes) {
+        settle(&mut settled, &before, attempt, outcome);
+    }
+    drop_debts_never_incurred(&mut settled, &before, attempts, &results);
+    ledger.update(settled, host)?;
+    Ok(outcomes)
+}
+
+fn explain(error: &StepError) -> String {
+    crate::report::chain(error)
+}
+
+/// Records what an attempt will own, owe and persist.
+fn announce(memory: &mut Memory, attempt: &Attempt, boot_id: &str) {
+    let Attempt { resource, item, change, .. } = attempt;
+    for owned in &change.owns {
+        let Some(written) = owned.written.clone() else { continue };
+        let items = memory.owned.entry((*resource).to_owned()).or_default();
+        // What stood there before our first write stays what we would give back.
+        let before =
+            items.get(&owned.item).map_or_else(|| owned.before.clone(), |known| known.before.clone());
+        items.insert(owned.item.clone(), Owned { target: owned.target.clone(), before, written });
+    }
+    let mut digest = Sha256::new();
+    for step in &change.steps {
+        digest.update(step.target());
+        if let Step::WriteFile { after, .. } = step {
+            digest.update(&after.0);
+        }
+    }
+    let inputs: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    for followup in &change.followups {
+        let owed = memory.owed.entry(*followup).or_insert_with(Owed::default);
+        owed.inputs.clone_from(&inputs);
+        owed.because.insert(format!("{resource}: {item}"));
+    }
+    if change.phase == Phase::Persisted {
+        let items = memory.persisted.entry((*resource).to_owned()).or_default();
+        items.insert(item.clone(), PersistedAt { boot_id: boot_id.to_owned() });
+    }
+}
+
+/// Takes back what a failed attempt had announced, and forgets what a successful one gave up.
+fn settle(memory: &mut Memory, before: &Memory, attempt: &Attempt, outcome: &ChangeOutcome) {
+    let resource = attempt.resource;
+    for owned in &attempt.change.owns {
+        let known = before.owned_item(resource, &owned.item).cloned();
+        let items = memory.owned.entry(resource.to_owned()).or_default();
+        match (outcome, &owned.written, known) {
+            (ChangeOutcome::Applied, Some(_), _) => {}
+            (ChangeOutcome::Applied, None, _) | (_, Some(_), None) => {
+                items.remove(&owned.item);
+            }
+            (_, _, Some(known)) => {
+                items.insert(owned.item.clone(), known);
+            }
+            (_, None, None) => {}
+        }
+    }
+    if *outcome != ChangeOutcome::Applied && attempt.change.phase == Phase::Persisted {
+        let known = before.persisted.get(resource).and_then(|items| items.get(&attempt.item)).cloned();
+        let items = memory.persisted.entry(resource.to_owned()).or_default();
+        match known {
+            Some(known) => items.insert(attempt.item.clone(), known),
+            None => items.remove(&attempt.item),
+        };
+    }
+    memory.owned.retain(|_, items| !items.is_empty());
+    memory.persisted.retain(|_, items| !items.is_empty());
+}
+
+/// A follow-up whose every causing change failed before its first step was made is not owed after all.
+fn drop_debts_never_incurred(
+    memory: &mut Memory,
+    before: &Memory,
+    attempts: &[Attempt],
+    results: &BTreeMap<&Step, Result<(), String>>,
+) {
+    let incurred: BTreeSet<Followup> = attempts
+        .iter()
+        .filter(|attempt| {
+            let steps = &attempt.change.steps;
+            steps.is_empty() || steps.iter().any(|step| matches!(results.get(step), Some(Ok(()))))
+        })
+        .flat_map(|attempt| attempt.change.followups.iter().copied())
+        .collect();
+    memory.owed.retain(|followup, _| incurred.contains(followup) || before.owed.contains_key(followup));
+}

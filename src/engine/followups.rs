@@ -1,0 +1,131 @@
+//! What changes owe: run once per apply, in order, after the rounds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::execute::Ledger;
+use super::plan::Scope;
+use super::rounds::{Progress, RunError};
+use crate::host::{Host, Reach, ReadHost};
+use crate::plan::{Followup, Reason, Step};
+use crate::{boot, initramfs};
+
+/// How a follow-up ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FollowupOutcome {
+    /// It ran and succeeded (on a simulated host: would run).
+    Done,
+    /// It ran and failed; it stays owed.
+    Failed {
+        /// What went wrong.
+        error: String,
+    },
+    /// It was not run here and stays owed.
+    Owed {
+        /// Why not.
+        why: Reason,
+    },
+    /// Nothing has to run: what would be regenerated or restarted is not there.
+    NotNeeded {
+        /// Why.
+        why: Reason,
+    },
+}
+
+/// A follow-up with its command and its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowupRun {
+    /// Which.
+    pub followup: Followup,
+    /// The command; empty where none is needed or known.
+    pub argv: Vec<String>,
+    /// The changes that owe it.
+    pub because: BTreeSet<String>,
+    /// How it ended.
+    pub outcome: FollowupOutcome,
+}
+
+impl FollowupRun {
+    /// Whether its command was run.
+    pub fn ran(&self) -> bool {
+        matches!(self.outcome, FollowupOutcome::Done)
+    }
+}
+
+/// How a follow-up is carried out on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Means {
+    /// By this command.
+    Command(Vec<String>),
+    /// There is nothing to regenerate or restart.
+    NotNeeded(Reason),
+    /// Nobody can say how.
+    Unknown(Reason),
+}
+
+/// How long a follow-up's command may take.
+fn deadline(followup: Followup) -> Duration {
+    match followup {
+        // One image takes minutes on a slow disk, and every installed kernel has one.
+        Followup::Initramfs => Duration::from_secs(1800),
+        Followup::BootLoader => Duration::from_secs(600),
+        Followup::LibvirtRestart => Duration::from_secs(120),
+    }
+}
+
+/// The command that carries out `followup` on this host.
+pub fn means(followup: Followup, host: &dyn ReadHost, scope: Scope) -> Means {
+    match followup {
+        Followup::Initramfs => initramfs::rebuild_command(host),
+        Followup::BootLoader => boot::regenerate_command(host),
+        Followup::LibvirtRestart => match crate::host::libvirt::libvirt_restart(host, scope == Scope::Full) {
+            Ok(Some(argv)) => Means::Command(argv),
+            Ok(None) => Means::NotNeeded(Reason::new("no-libvirt", "no libvirt daemon is installed")),
+            Err(error) => Means::Unknown(Reason::new("unreadable", crate::report::chain(&error))),
+        },
+    }
+}
+
+/// Runs what is owed. In a tree, and at boot for all but the daemon restart, it stays owed and is only named.
+pub(super) fn run(
+    host: &mut dyn Host,
+    ledger: &mut Ledger<'_>,
+    scope: Scope,
+    progress: &mut dyn Progress,
+) -> Result<Vec<FollowupRun>, RunError> {
+    let mut runs = Vec::new();
+    for (followup, owed) in ledger.memory.owed.clone() {
+        let means = means(followup, host.as_read(), scope);
+        let (argv, outcome) = match means {
+            Means::NotNeeded(why) => (Vec::new(), FollowupOutcome::NotNeeded { why }),
+            Means::Unknown(why) => (Vec::new(), FollowupOutcome::Owed { why }),
+            Means::Command(argv) if host.reach() == Reach::Tree => {
+                let why = Reason::new("tree", "no command is run under --root").remedy(format!(
+                    "run `{}` in the image, or let the first run on the machine do it",
+                    argv.join(" ")
+                ));
+                (argv, FollowupOutcome::Owed { why })
+            }
+            Means::Command(argv) if scope == Scope::Boot && followup != Followup::LibvirtRestart => {
+                let why = Reason::new("boot", "the unit at boot regenerates nothing").remedy("run reconcile");
+                (argv, FollowupOutcome::Owed { why })
+            }
+            Means::Command(argv) => {
+                progress.command(&argv);
+                let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);
+                let outcome = match host.execute(&Step::Run { argv: argv.clone(), deadline_ms }) {
+                    Ok(()) => FollowupOutcome::Done,
+                    Err(error) => FollowupOutcome::Failed { error: crate::report::chain(&error) },
+                };
+                (argv, outcome)
+            }
+        };
+        if matches!(outcome, FollowupOutcome::Done | FollowupOutcome::NotNeeded { .. }) {
+            let mut memory = ledger.memory.clone();
+            memory.owed.remove(&followup);
+            ledger.update(memory, host)?;
+        }
+        runs.push(FollowupRun { followup, argv, because: owed.because, outcome });
+    }
+    Ok(runs)
+}

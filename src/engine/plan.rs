@@ -1,0 +1,180 @@
+//! One round's plan: every resource judged, what an earlier resource disturbs blocked, what a guard forbids refused.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{Facts, Memory};
+use crate::document::Document;
+use crate::guard;
+use crate::host::{Reach, ReadHost};
+use crate::plan::{Blocker, Change, ItemVerdict, Phase, Reason, Subject, Verdict, Warning};
+use crate::resources::{AnyResource, AtBoot, HEADER, Observer, REGISTRY};
+
+/// Which half of the host a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Files and live state.
+    #[default]
+    Full,
+    /// What the unit does at boot: live state, and qemu.conf.
+    Boot,
+}
+
+/// What to plan.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Which half.
+    pub scope: Scope,
+    /// Only these resources; all where empty.
+    pub only: BTreeSet<String>,
+}
+
+impl Selection {
+    fn includes(&self, resource: &dyn AnyResource) -> bool {
+        (self.only.is_empty() || self.only.contains(resource.key()))
+            && (self.scope == Scope::Full || resource.at_boot() != AtBoot::Nothing)
+    }
+
+    /// Whether this change belongs to the scope.
+    fn covers(&self, at_boot: AtBoot, verdict: &Verdict) -> bool {
+        if self.scope == Scope::Full || at_boot == AtBoot::Everything {
+            return true;
+        }
+        match verdict {
+            Verdict::Change(change) => change.phase == Phase::Live,
+            Verdict::PendingReboot { .. } | Verdict::Stuck { .. } => false,
+            Verdict::InSync | Verdict::Blocked { .. } | Verdict::Refused(_) => true,
+        }
+    }
+}
+
+/// A resource's verdicts in one round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The resource.
+    pub resource: &'static str,
+    /// A verdict per item.
+    pub items: Vec<ItemVerdict>,
+    /// Why it could not be observed, if it could not; the other resources go on.
+    pub error: Option<String>,
+}
+
+/// What one round would do, and what it found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The managed resources, in the registry's order.
+    pub resources: Vec<Judged>,
+    /// Warnings of all of them.
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// Every item with its resource.
+    pub fn items(&self) -> impl Iterator<Item = (&'static str, &ItemVerdict)> {
+        self.resources.iter().flat_map(|judged| judged.items.iter().map(|item| (judged.resource, item)))
+    }
+
+    /// Every change with its resource and item.
+    pub fn changes(&self) -> impl Iterator<Item = (&'static str, &ItemVerdict, &Change)> {
+        self.items().filter_map(|(resource, item)| match &item.verdict {
+            Verdict::Change(change) => Some((resource, item, change)),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a run on this host can make the change: a tree takes files only.
+pub fn executable(change: &Change, reach: Reach) -> bool {
+    reach == Reach::Machine || change.phase == Phase::Persisted
+}
+
+/// Plans one round. Reads the host and writes nothing: it is given nothing to write with.
+pub fn plan(
+    document: &Document,
+    selection: &Selection,
+    host: &dyn ReadHost,
+    memory: &Memory,
+    facts: &Facts,
+) -> Plan {
+    let observer = Observer { host, memory, facts };
+    let mut plan = Plan { resources: Vec::new(), warnings: facts.devices.warnings().to_vec() };
+    for resource in REGISTRY.iter().filter(|resource| selection.includes(**resource)) {
+        let (mut items, error) = match resource.judge(document, &observer) {
+            Ok(Some(findings)) => {
+                plan.warnings.extend(findings.warnings);
+                (findings.items, None)
+            }
+            Ok(None) => {
+                plan.warnings.extend(abandoned(*resource, host, memory));
+                continue;
+            }
+            Err(error) => (Vec::new(), Some(crate::report::chain(&error))),
+        };
+        items.retain(|item| selection.covers(resource.at_boot(), &item.verdict));
+        plan.resources.push(Judged { resource: resource.key(), items, error });
+    }
+    block_disturbed(&mut plan, facts.reach);
+    guard::review(&mut plan, host);
+    plan
+}
+
+/// Items that are still ours although their section is gone: named, and left alone.
+fn abandoned(resource: &dyn AnyResource, host: &dyn ReadHost, memory: &Memory) -> Option<Warning> {
+    let remembered = memory.owned(resource.key()).map(|(item, _)| item.to_owned());
+    let own_file = |path: &&&str| {
+        let content = host.read(Path::new(path)).ok().flatten();
+        content.is_some_and(|content| content.starts_with(HEADER.as_bytes()))
+    };
+    let files = resource.own_files().iter().filter(own_file).map(|path| (*path).to_owned());
+    let left: BTreeSet<String> = remembered.chain(files).collect();
+    if left.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = left.into_iter().collect();
+    Some(Warning {
+        resource: Cow::Borrowed(resource.key()),
+        subject: names.join(", "),
+        reason: Reason::new(
+            "section-vanished",
+            format!(
+                "{} is no longer in the document; what it had put there stays: {}",
+                resource.key(),
+                names.join(", ")
+            ),
+        )
+        .remedy("keep the section and leave it empty to take everything back"),
+    })
+}
+
+/// Blocks what an earlier resource's live change of this round makes stale, function by function.
+fn block_disturbed(plan: &mut Plan, reach: Reach) {
+    // In a tree nothing live happens, so nothing is disturbed.
+    if reach == Reach::Tree {
+        return;
+    }
+    let disturbed: Vec<(&'static str, BTreeSet<Subject>)> = plan
+        .changes()
+        .filter(|(_, _, change)| change.phase == Phase::Live && !change.disturbs.is_empty())
+        .map(|(resource, _, change)| (resource, change.disturbs.clone()))
+        .collect();
+    for judged in &mut plan.resources {
+        let after =
+            REGISTRY.iter().find(|resource| resource.key() == judged.resource).map_or(&[][..], |r| r.after());
+        for item in &mut judged.items {
+            if !matches!(item.verdict, Verdict::Change(_)) {
+                continue;
+            }
+            let blocker = disturbed
+                .iter()
+                .find(|(resource, subjects)| after.contains(resource) && !subjects.is_disjoint(&item.needs));
+            if let Some((resource, _)) = blocker {
+                let why = Reason::new(
+                    "after",
+                    format!("{resource} changes first; this is looked at again afterwards"),
+                );
+                item.verdict = Verdict::Blocked { on: Blocker::Resource(Cow::Borrowed(resource)), why };
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The loop: observe, derive, plan, execute, until a plan has nothing left to make; then the follow-ups; then one more
+//! plan as verification.
+//!
+//! The same loop runs on the real host and, for a dry run, on a simulated one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::execute::{self, Attempt, Ledger};
+use super::followups::{self, FollowupRun};
+use super::plan::{Plan, Selection, executable, plan};
+use super::{Facts, Memory};
+use crate::document::Document;
+use crate::host::{Host, StepError};
+use crate::plan::{Blocker, Change, Phase, Step, Subject, Verdict};
+use crate::resources::ObserveError;
+
+/// More rounds than the longest chain (VFs, their drivers, their groups, the ACL) needs; a plan that still changes
+/// then does not converge.
+const MAX_ROUNDS: usize = 12;
+
+/// How often a missing function is looked for while the boot unit waits.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Told what the engine is doing; a terminal shows it as it happens.
+pub trait Progress {
+    /// Step `position` of `total` of this round begins.
+    fn step(&mut self, position: usize, total: usize, step: &Step);
+    /// A follow-up's command begins.
+    fn command(&mut self, argv: &[String]);
+    /// Waiting for functions that are not there yet.
+    fn waiting(&mut self, functions: &[String], remaining: Duration);
+}
+
+/// Says nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn step(&mut self, _: usize, _: usize, _: &Step) {}
+    fn command(&mut self, _: &[String]) {}
+    fn waiting(&mut self, _: &[String], _: Duration) {}
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// Every step was made (on a simulated host: would be).
+    Applied,
+    /// A step failed; the rest of the change was skipped.
+    Failed {
+        /// The operation and its cause.
+        error: String,
+    },
+    /// Every step was accepted and a new observation shows that nothing came of it.
+    NoEffect,
+}
+
+/// A change that was made or tried, with the round it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeChange {
+    /// Round, from 1.
+    pub round: usize,
+    /// The resource.
+    pub resource: &'static str,
+    /// The item.
+    pub item: String,
+    /// Where the document asks for it.
+    pub origin: Option<String>,
+    /// The change.
+    pub change: Change,
+    /// How it ended.
+    pub outcome: ChangeOutcome,
+}
+
+/// What a whole run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that was made or tried, in order.
+    pub made: Vec<MadeChange>,
+    /// The follow-ups that were run or stay owed.
+    pub followups: Vec<FollowupRun>,
+    /// The last plan: what is left.
+    pub last: Plan,
+    /// What is known about the host after it all.
+    pub facts: Facts,
+}
+
+/// Why a run could not go on at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host's facts could not be gathered.
+    #[error("cannot gather the host's facts")]
+    Facts(#[source] ObserveError),
+    /// The state file could not be written; nothing that it would have recorded was begun.
+    #[error("cannot record what is about to change")]
+    Memory(#[source] StepError),
+}
+
+/// One run over one host.
+#[allow(missing_debug_implementations)]
+pub struct Engine<'a> {
+    /// What is desired.
+    pub document: &'a Document,
+    /// Which part of it.
+    pub selection: &'a Selection,
+    /// What is remembered; changed as the run goes on.
+    pub memory: &'a mut Memory,
+    /// Told what happens.
+    pub progress: &'a mut dyn Progress,
+    /// How long to wait for functions that are not there yet, all of them together.
+    pub wait: Duration,
+}
+
+/// A change's identity over rounds: what it is about, and what it does, whatever stood there before.
+type Identity = (&'static str, String, Phase, Vec<(String, Option<String>)>);
+
+fn identity(resource: &'static str, item: &str, change: &Change) -> Identity {
+    let act = |step: &Step| {
+        let value = match step {
+            Step::WriteAttr { value, .. } => Some(value.clone()),
+            Step::WriteFile { .. } | Step::RemoveFile { .. } | Step::Run { .. } => None,
+        };
+        (step.target(), value)
+    };
+    (resource, item.to_owned(), change.phase, change.steps.iter().map(act).collect())
+}
+
+impl Engine<'_> {
+    /// Runs rounds on `host` until nothing is left that it could make, then the follow-ups.
+    ///
+    /// # Errors
+    /// When facts cannot be gathered or the state file cannot be written; a step's failure is part of the outcome.
+    pub fn run(&mut self, host: &mut dyn Host) -> Result<Outcome, RunError> {
+        let mut made: Vec<MadeChange> = Vec::new();
+        let deadline = Instant::now() + self.wait;
+        let mut tried: BTreeMap<Identity, usize> = BTreeMap::new();
+        let (mut last, mut facts) = self.observe(host)?;
+        let mut round = 0;
+        loop {
+            let attempts = self.attempts(&last, host, &mut tried, &mut made);
+            if attempts.is_empty() || round == MAX_ROUNDS {
+                if round < MAX_ROUNDS && self.wait_for_missing(&last, host, deadline) {
+                    (last, facts) = self.observe(host)?;
+                    continue;
+                }
+                break;
+            }
+            round += 1;
+            let mut ledger = Ledger { memory: self.memory };
+            let outcomes = execute::batch(&attempts, host, &mut ledger, &facts, self.progress)?;
+            for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
+                tried.insert(identity(attempt.resource, &attempt.item, &attempt.change), made.len());
+                let Attempt { resource, item, origin, change } = attempt;
+                made.push(MadeChange { round, resource, item, origin, change, outcome });
+            }
+            (last, facts) = self.observe(host)?;
+        }
+        let mut ledger = Ledger { memory: self.memory };
+        let followups = followups::run(host, &mut ledger, self.selection.scope, self.progress)?;
+        if followups.iter().any(FollowupRun::ran) {
+            (last, facts) = self.observe(host)?;
+            self.note_ineffective_followups(&last, &followups, &mut made, round);
+        }
+        Ok(Outcome { made, followups, last, facts })
+    }
+
+    fn observe(&self, host: &dyn Host) -> Result<(Plan, Facts), RunError> {
+        let facts = Facts::gather(self.document, host.as_read()).map_err(RunError::Facts)?;
+        let plan = plan(self.document, self.selection, host.as_read(), self.memory, &facts);
+        Ok((plan, facts))
+    }
+
+    /// The changes of `plan` that this round makes. One that was made before and is asked for again had no effect.
+    fn attempts(
+        &self,
+        plan: &Plan,
+        host: &dyn Host,
+        tried: &mut BTreeMap<Identity, usize>,
+        made: &mut [MadeChange],
+    ) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        for (resource, item, change) in
+            plan.changes().filter(|(_, _, change)| executable(change, host.reach()))
+        {
+            if change.steps.is_empty()
+                && change.followups.iter().all(|followup| self.memory.owed.contains_key(followup))
+            {
+                continue;
+            }
+            if let Some(earlier) = tried.get(&identity(resource, &item.item, change)) {
+                if let Some(earlier) =
+                    made.get_mut(*earlier).filter(|made| made.outcome == ChangeOutcome::Applied)
+                {
+                    earlier.outcome = ChangeOutcome::NoEffect;
+                }
+                continue;
+            }
+            attempts.push(Attempt {
+                resource,
+                item: item.item.clone(),
+                origin: item.origin.clone(),
+                change: change.clone(),
+            });
+        }
+        attempts
+    }
+
+    /// What a follow-up that ran should have settled and did not.
+    fn note_ineffective_followups(
+        &self,
+        last: &Plan,
+        followups: &[FollowupRun],
+        made: &mut Vec<MadeChange>,
+        round: usize,
+    ) {
+        let done = |change: &Change| {
+            change
+                .followups
+                .iter()
+                .all(|wanted| followups.iter().any(|run| run.followup == *wanted && run.ran()))
+        };
+        let unsettled = last.changes().filter(|(_, _, change)| change.steps.is_empty() && done(change));
+        made.extend(unsettled.map(|(resource, item, change)| MadeChange {
+            round,
+            resource,
+            item: item.item.clone(),
+            origin: item.origin.clone(),
+            change: change.clone(),
+            outcome: ChangeOutcome::NoEffect,
+        }));
+    }
+
+    /// Waits until one of the functions that `plan` misses has appeared; false where none is missing or time is up.
+    fn wait_for_missing(&mut self, plan: &Plan, host: &dyn Host, deadline: Instant) -> bool {
+        if self.wait.is_zero() {
+            return false;
+        }
+        let missing = missing_functions(plan);
+        if missing.is_empty() {
+            return false;
+        }
+        let names: Vec<String> = missing.iter().map(|(name, _)| name.clone()).collect();
+        while let Some(remaining) = deadline.checked_duration_since(Instant::now()) {
+            self.progress.waiting(&names, remaining);
+            std::thread::sleep(POLL.min(remaining));
+            if missing.iter().any(|(_, path)| host.exists(path).unwrap_or(false)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The functions whose absence blocks an item, with the path that would show them.
+fn missing_functions(plan: &Plan) -> Vec<(String, PathBuf)> {
+    let blocked = plan.items().filter(|(_, item)| {
+        matches!(&item.verdict, Verdict::Blocked { on: Blocker::Host, why } if why.code == "missing-function")
+    });
+    let functions = blocked.flat_map(|(_, item)| &item.needs).filter_map(|subject| match subject {
+        Subject::Function(address) => Some(address.to_string()),
+        Subject::Module(_) | Subject::Driver(_) => None,
+    });
+    functions.map(|name| (name.clone(), Path::new("/sys/bus/pci/devices").join(name))).collect()
+}

@@ -1,0 +1,264 @@
+//! From a run's outcome to its report.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{
+    BlockedReport, ChangeReport, ErrorReport, ExitStatus, FollowupReport, FollowupState, RebootReason,
+    RebootReport, RefusedReport, Report, ResourceReport, SCHEMA, StepOutcome, diff,
+};
+use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
+use crate::host::Reach;
+use crate::plan::{Blocker, Change, FileState, Step, Verdict};
+
+/// What kind of run a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Shown, not made.
+    DryRun,
+    /// Made.
+    Apply,
+    /// Made by the unit at boot.
+    Boot,
+    /// Observed only.
+    Status,
+}
+
+impl Mode {
+    /// Whether what the outcome calls made was only simulated.
+    fn simulated(self) -> bool {
+        matches!(self, Self::DryRun | Self::Status)
+    }
+}
+
+/// Builds the report of a run.
+pub fn build(mode: Mode, outcome: &Outcome) -> Report {
+    let mut report = Report {
+        schema: SCHEMA,
+        mode,
+        in_sync: false,
+        exit_status: ExitStatus::InSync,
+        summary: String::new(),
+        resources: Vec::new(),
+        changes: changes(mode, outcome),
+        blocked: Vec::new(),
+        refused: Vec::new(),
+        errors: Vec::new(),
+        warnings: outcome.last.warnings.clone(),
+        followups: followups(mode, outcome),
+        reboot: RebootReport::default(),
+    };
+    report.warnings.sort();
+    report.warnings.dedup();
+    verdicts(&mut report, outcome);
+    failures(&mut report, outcome);
+    report.exit_status = exit_status(&report, outcome);
+    report.in_sync = report.exit_status == ExitStatus::InSync;
+    report.summary = super::text::summary(&report);
+    report
+}
+
+fn verdicts(report: &mut Report, outcome: &Outcome) {
+    for judged in &outcome.last.resources {
+        let in_sync = judged.items.iter().filter(|item| item.verdict == Verdict::InSync).count();
+        report.resources.push(ResourceReport {
+            resource: judged.resource,
+            in_sync,
+            not_in_sync: judged.items.len() - in_sync,
+        });
+        if let Some(error) = &judged.error {
+            report.errors.push(ErrorReport { resource: judged.resource, item: None, error: error.clone() });
+        }
+    }
+    for (resource, found) in outcome.last.items() {
+        let (item, origin) = (found.item.clone(), found.origin.clone());
+        match &found.verdict {
+            Verdict::InSync | Verdict::Change(_) => {}
+            Verdict::PendingReboot { why } => {
+                report.reboot.reasons.push(RebootReason {
+                    resource,
+                    item,
+                    stuck: false,
+                    reason: why.clone(),
+                });
+            }
+            Verdict::Stuck { why } => {
+                report.reboot.reasons.push(RebootReason { resource, item, stuck: true, reason: why.clone() });
+            }
+            Verdict::Blocked { on, why } => {
+                report.blocked.push(BlockedReport {
+                    resource,
+                    item,
+                    origin,
+                    on: on.clone(),
+                    reason: why.clone(),
+                });
+            }
+            Verdict::Refused(objection) => {
+                report.refused.push(RefusedReport { resource, item, origin, objection: objection.clone() });
+            }
+        }
+    }
+    report.reboot.pending = report.reboot.reasons.iter().any(|reason| !reason.stuck);
+}
+
+fn failures(report: &mut Report, outcome: &Outcome) {
+    for made in &outcome.made {
+        let error = match &made.outcome {
+            ChangeOutcome::Applied => continue,
+            ChangeOutcome::Failed { error } => error.clone(),
+            ChangeOutcome::NoEffect => format!(
+                "every step was accepted, but a new observation shows no effect ({})",
+                made.change.reason.text
+            ),
+        };
+        report.errors.push(ErrorReport { resource: made.resource, item: Some(made.item.clone()), error });
+    }
+}
+
+/// Every step once, with all the items that share it, in the order of execution; then what cannot be made here.
+fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
+    let mut reports: Vec<ChangeReport> = Vec::new();
+    let mut seen: Vec<(usize, Step)> = Vec::new();
+    let mut add = |round: usize, resource, item: &str, origin: Option<&String>, change: &Change, state| {
+        for step in &change.steps {
+            let shared = seen.iter().position(|(seen_round, seen)| *seen_round == round && seen == step);
+            if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
+                report.item = format!("{}, {item}", report.item);
+                report.origin = None;
+            } else {
+                seen.push((round, step.clone()));
+                reports.push(change_report(round, resource, item, origin, change, step, state));
+            }
+        }
+    };
+    for MadeChange { round, resource, item, origin, change, outcome } in &outcome.made {
+        let state = match outcome {
+            ChangeOutcome::Applied if mode.simulated() => StepOutcome::Planned,
+            ChangeOutcome::Applied => StepOutcome::Applied,
+            ChangeOutcome::Failed { .. } | ChangeOutcome::NoEffect => StepOutcome::Failed,
+        };
+        add(*round, *resource, item, origin.as_ref(), change, state);
+    }
+    let rounds = outcome.made.last().map_or(0, |made| made.round);
+    for (resource, item, change) in outcome.last.changes() {
+        if mode == Mode::Status {
+            let state = if executable(change, outcome.facts.reach) {
+                StepOutcome::Planned
+            } else {
+                StepOutcome::Waits
+            };
+            add(1, resource, &item.item, item.origin.as_ref(), change, state);
+        } else if !executable(change, outcome.facts.reach) {
+            add(rounds + 1, resource, &item.item, item.origin.as_ref(), change, StepOutcome::Waits);
+        }
+    }
+    reports
+}
+
+fn change_report(
+    round: usize,
+    resource: &'static str,
+    item: &str,
+    origin: Option<&String>,
+    change: &Change,
+    step: &Step,
+    outcome: StepOutcome,
+) -> ChangeReport {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let file = |state: &FileState| state.bytes().map(text);
+    let target = step.target();
+    let (kind, before, after, diff) = match step {
+        Step::WriteFile { before, after, .. } => {
+            let diff = diff::unified(&target, before.bytes(), Some(&after.0));
+            ("write_file", file(before), Some(text(&after.0)), Some(diff))
+        }
+        Step::RemoveFile { before, .. } => {
+            ("remove_file", file(before), None, Some(diff::unified(&target, before.bytes(), None)))
+        }
+        Step::WriteAttr { before, value, .. } => ("write_attr", before.clone(), Some(value.clone()), None),
+        Step::Run { .. } => ("run", None, None, None),
+    };
+    ChangeReport {
+        round,
+        resource,
+        item: item.to_owned(),
+        origin: origin.cloned(),
+        phase: change.phase,
+        step: kind,
+        target,
+        before,
+        after,
+        diff,
+        disruption: change.disruption,
+        reason: change.reason.clone(),
+        outcome,
+    }
+}
+
+fn followups(mode: Mode, outcome: &Outcome) -> Vec<FollowupReport> {
+    let report = |run: &crate::engine::FollowupRun| {
+        let (state, detail) = match &run.outcome {
+            FollowupOutcome::Done if mode.simulated() => (FollowupState::Planned, None),
+            FollowupOutcome::Done => (FollowupState::Done, None),
+            FollowupOutcome::Failed { error } => (FollowupState::Failed, Some(error.clone())),
+            FollowupOutcome::Owed { why } => (FollowupState::Owed, Some(why.text.clone())),
+            FollowupOutcome::NotNeeded { why } => (FollowupState::NotNeeded, Some(why.text.clone())),
+        };
+        FollowupReport {
+            followup: run.followup,
+            argv: run.argv.clone(),
+            because: run.because.iter().cloned().collect(),
+            state,
+            detail,
+        }
+    };
+    outcome.followups.iter().map(report).collect()
+}
+
+/// The first that holds of 1, 4, 5, 2, 3, 0.
+fn exit_status(report: &Report, outcome: &Outcome) -> ExitStatus {
+    let tree = outcome.facts.reach == Reach::Tree;
+    // An image that is being built has no /sys: what is missing there is no verdict about the machine.
+    let hardware_known = !tree || outcome.facts.devices.shown();
+    let state = |wanted: FollowupState| report.followups.iter().any(|followup| followup.state == wanted);
+    let waits = |blocked: &BlockedReport| match &blocked.on {
+        Blocker::Reboot => true,
+        Blocker::Host => !hardware_known,
+        Blocker::Resource(resource) => waits_on_resource(report, outcome, resource),
+    };
+    let failed = !report.errors.is_empty()
+        || state(FollowupState::Failed)
+        || (state(FollowupState::Owed) && !tree && report.mode == Mode::Apply)
+        || report.blocked.iter().any(|blocked| !waits(blocked));
+    let unmade = |outcome: StepOutcome| report.changes.iter().any(|change| change.outcome == outcome);
+    let stuck = report.reboot.reasons.iter().any(|reason| reason.stuck);
+    let live_waits =
+        unmade(StepOutcome::Waits) || !report.blocked.is_empty() || (tree && state(FollowupState::Owed));
+    if failed {
+        ExitStatus::Failed
+    } else if !report.refused.is_empty() {
+        ExitStatus::Refused
+    } else if stuck {
+        ExitStatus::Stuck
+    } else if unmade(StepOutcome::Planned) || state(FollowupState::Planned) {
+        ExitStatus::ChangesPending
+    } else if report.reboot.pending || live_waits {
+        ExitStatus::RebootPending
+    } else {
+        ExitStatus::InSync
+    }
+}
+
+/// Whether an item that is blocked on `resource` will be settled by a run or a reboot, or is accounted for there.
+fn waits_on_resource(report: &Report, outcome: &Outcome, resource: &str) -> bool {
+    let changes = outcome.last.changes().any(|(key, _, _)| key == resource);
+    let rebooting = report.reboot.reasons.iter().any(|reason| reason.resource == resource);
+    let refused: BTreeSet<&str> = report.refused.iter().map(|refused| refused.resource).collect();
+    let blocked = report.blocked.iter().any(|blocked| {
+        blocked.resource == resource && !matches!(&blocked.on, Blocker::Resource(other) if other == resource)
+    });
+    changes || rebooting || refused.contains(resource) || blocked
+}
