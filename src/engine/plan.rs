@@ -115,7 +115,7 @@ pub fn plan(
         plan.resources.push(Judged { resource: resource.key(), items, error });
     }
     block_disturbed(&mut plan, facts.reach);
-    guard::review(&mut plan, host);
+    guard::review(plan.resources.iter_mut().flat_map(|judged| &mut judged.items), host);
     plan
 }
 

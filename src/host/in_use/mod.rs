@@ -1,0 +1,162 @@
+//! What uses a function right now: mounted disks, the default route, open VFIO nodes. Told from sysfs and /proc alone.
+
+mod disks;
+mod interfaces;
+mod vfio;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use self::disks::Disks;
+use self::interfaces::DefaultRoutes;
+use self::vfio::OpenNodes;
+use super::{FileKind, HostError, Reach, ReadHost};
+use crate::plan::Reason;
+use crate::types::PciAddress;
+
+/// Directories below a function are nested no deeper than this: a disk behind USB hubs takes about twenty levels.
+const DEPTH: usize = 32;
+
+/// The users of functions. What is common to all functions (mounts, routes, the processes' open files) is read once,
+/// and only when a function is asked about that could have such users.
+pub struct Users<'a> {
+    host: &'a dyn ReadHost,
+    disks: Option<Disks>,
+    routes: Option<DefaultRoutes>,
+    nodes: Option<OpenNodes>,
+}
+
+impl fmt::Debug for Users<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Users<'a> {
+    /// Reads nothing yet.
+    pub fn new(host: &'a dyn ReadHost) -> Self {
+        Self { host, disks: None, routes: None, nodes: None }
+    }
+
+    /// One reason for each user of `function` and, if it is a PF, of its VFs; none for a function that is not there.
+    ///
+    /// # Errors
+    /// When something that could tell cannot be read: then nobody can be sure that there is no user.
+    pub fn of(&mut self, function: PciAddress) -> Result<Vec<Reason>, HostError> {
+        let mut reasons = self.of_one(function)?;
+        reasons.extend(self.of_vfs(function)?);
+        Ok(reasons)
+    }
+
+    /// One reason for each user of the VFs of `pf`.
+    ///
+    /// # Errors
+    /// As [`Users::of`].
+    pub fn of_vfs(&mut self, pf: PciAddress) -> Result<Vec<Reason>, HostError> {
+        let mut reasons = Vec::new();
+        for vf in vfs(self.host, pf)? {
+            for mut reason in self.of_one(vf)? {
+                reason.text = format!("VF {vf}: {}", reason.text);
+                reasons.push(reason);
+            }
+        }
+        Ok(reasons)
+    }
+
+    fn of_one(&mut self, function: PciAddress) -> Result<Vec<Reason>, HostError> {
+        let host = self.host;
+        let directory = directory(function);
+        let mut below = Below::default();
+        below.walk(host, &directory, DEPTH)?;
+        let mut reasons = Vec::new();
+        if !below.disks.is_empty() || !below.nvme_controllers.is_empty() {
+            let disks = remembered(&mut self.disks, || Disks::read(host))?;
+            reasons.extend(disks.users(host, &below)?);
+        }
+        if !below.interfaces.is_empty() {
+            let routes = remembered(&mut self.routes, || DefaultRoutes::read(host))?;
+            reasons.extend(routes.users(host, &below)?);
+        }
+        let names = vfio::node_names(host, &directory)?;
+        if !names.is_empty() {
+            let nodes = remembered(&mut self.nodes, || OpenNodes::read(host))?;
+            reasons.extend(nodes.users(&names));
+        }
+        Ok(reasons)
+    }
+}
+
+/// The value, read at the first use.
+fn remembered<T>(slot: &mut Option<T>, read: impl FnOnce() -> Result<T, HostError>) -> Result<&T, HostError> {
+    let value = match slot.take() {
+        Some(value) => value,
+        None => read()?,
+    };
+    Ok(slot.insert(value))
+}
+
+fn directory(function: PciAddress) -> PathBuf {
+    Path::new("/sys/bus/pci/devices").join(function.to_string())
+}
+
+/// The VFs of a PF, in the order of their names.
+fn vfs(host: &dyn ReadHost, pf: PciAddress) -> Result<BTreeSet<PciAddress>, HostError> {
+    let directory = directory(pf);
+    let mut vfs = BTreeSet::new();
+    for name in host.list(&directory)?.unwrap_or_default() {
+        if name.starts_with("virtfn") {
+            let target = host.link_name(&directory.join(name))?;
+            vfs.extend(target.and_then(|target| target.parse::<PciAddress>().ok()));
+        }
+    }
+    Ok(vfs)
+}
+
+/// Reads a file of /proc without which nothing can be told. A tree need not have it: nothing runs there.
+fn required(host: &dyn ReadHost, path: &str) -> Result<String, HostError> {
+    match host.text(Path::new(path))? {
+        Some(text) => Ok(text),
+        None if host.reach() == Reach::Tree => Ok(String::new()),
+        None => Err(HostError::new("read", path, std::io::Error::from(std::io::ErrorKind::NotFound))),
+    }
+}
+
+/// What a function offers to the rest of the system.
+#[derive(Debug, Default)]
+struct Below {
+    /// Directories of block devices.
+    disks: Vec<PathBuf>,
+    /// Names of network interfaces.
+    interfaces: Vec<String>,
+    /// Names of NVMe controllers; with multipath their disks lie elsewhere.
+    nvme_controllers: Vec<String>,
+}
+
+impl Below {
+    fn walk(&mut self, host: &dyn ReadHost, directory: &Path, depth: usize) -> Result<(), HostError> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
+        let class_by_place = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        for name in host.list(directory)?.unwrap_or_default() {
+            let path = directory.join(&name);
+            if matches!(name.as_str(), "power" | "msi_irqs") || host.kind(&path)? != Some(FileKind::Directory)
+            {
+                continue;
+            }
+            let class = host.link_name(&path.join("subsystem"))?;
+            match class.as_deref().unwrap_or(class_by_place) {
+                "block" => self.disks.push(path),
+                "net" => self.interfaces.push(name),
+                "nvme" => {
+                    self.nvme_controllers.push(name);
+                    self.walk(host, &path, depth)?;
+                }
+                _ => self.walk(host, &path, depth)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
