@@ -19,6 +19,7 @@ const PLACES: [&str; 4] = [
 pub struct PciNames {
     vendors: BTreeMap<u16, String>,
     devices: BTreeMap<PciId, String>,
+    base_classes: BTreeMap<u8, String>,
     classes: BTreeMap<u16, String>,
 }
 
@@ -46,8 +47,9 @@ impl PciNames {
             let number = u16::from_str_radix(code, 16).ok();
             match (line.starts_with('\t'), &block, number) {
                 (false, _, Some(class)) if line.starts_with("C ") => {
-                    block = u8::try_from(class).map_or(Block::Other, Block::Class);
-                    names.classes.insert(class << 8, name.to_owned());
+                    let [_, class] = class.to_be_bytes();
+                    block = Block::Class(class);
+                    names.base_classes.insert(class, name.to_owned());
                 }
                 (false, _, Some(vendor)) if code.len() == 4 => {
                     block = Block::Vendor(vendor);
@@ -74,7 +76,8 @@ impl PciNames {
 
     /// The name of a base class and subclass.
     pub fn class(&self, class: u16) -> Option<&str> {
-        self.classes.get(&class).or_else(|| self.classes.get(&(class & 0xff00))).map(String::as_str)
+        let [base, _] = class.to_be_bytes();
+        self.classes.get(&class).or_else(|| self.base_classes.get(&base)).map(String::as_str)
     }
 }
 
