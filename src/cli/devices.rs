@@ -163,20 +163,32 @@ fn device(
         group_members,
         numa_node: pci.numa_node(address)?,
         vfs: pci.sriov(address)?.map(|sriov| VfCount { current: sriov.current, total: sriov.total }),
-        pin: pin(&function, vf_of.as_ref()),
+        pin: pin(pci, &function, vf_of.as_ref())?,
         vf_of,
     })
 }
 
-/// An entry that names the function and what it has to be. A VF is named by its PF and index: its address moves.
-fn pin(function: &Function, vf_of: Option<&VfOf>) -> String {
-    match vf_of {
-        Some(VfOf { pf, index: Some(index) }) => format!("{{pf: \"{pf}\", vf: {index}}}"),
-        _ => {
-            let subsystem = function.subsystem.map_or(String::new(), |subsystem| format!(":{subsystem}"));
-            format!("{{address: \"{}\", id: \"{}{subsystem}\"}}", function.address, function.id)
+/// An entry that names the function and everything that identifies it. A VF is named by its PF and index: its address
+/// moves.
+fn pin(pci: &Pci<'_>, function: &Function, vf_of: Option<&VfOf>) -> Result<String, ObserveError> {
+    if let Some(VfOf { pf, index: Some(index) }) = vf_of {
+        return Ok(format!("{{pf: \"{pf}\", vf: {index}}}"));
+    }
+    let address = function.address;
+    let subsystem = function.subsystem.map_or(String::new(), |subsystem| format!(":{subsystem}"));
+    let mut pin = format!("{{address: \"{address}\", id: \"{}{subsystem}\"", function.id);
+    let identity = [
+        ("serial", pci.serial(address)?),
+        ("mac", pci.macs(address)?.into_iter().next()),
+        ("slot", pci.slots(address)?.into_iter().next()),
+    ];
+    for (key, value) in identity {
+        if let Some(value) = value {
+            pin.push_str(&format!(", {key}: \"{value}\""));
         }
     }
+    pin.push('}');
+    Ok(pin)
 }
 
 fn table(devices: &[Device]) -> String {
