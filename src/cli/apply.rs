@@ -14,15 +14,12 @@ const BOOT_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) fn run(common: &Common, args: &ApplyArgs, output: &mut Output) -> ExitStatus {
     if args.wait.is_some() && !args.boot {
-        output.error("--wait goes with --boot");
-        return ExitStatus::Usage;
+        return output.fail(ExitStatus::Usage, "--wait goes with --boot");
     }
     let unattended = args.yes || args.boot;
     if !args.dry_run && !unattended && !can_ask() {
-        output.error(
-            "there is no terminal to ask on: pass --yes to apply without asking, or --dry-run to look",
-        );
-        return ExitStatus::Usage;
+        let message = "there is no terminal to ask on: pass --yes to apply without asking, or --dry-run to look";
+        return output.fail(ExitStatus::Usage, message);
     }
     let result = if args.dry_run { dry_run(common, args, output) } else { apply(common, args, output) };
     result.unwrap_or_else(|status| status)
@@ -60,11 +57,11 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
     let machine = open_host(common, output)?;
     // Held from before the first look to after the last write.
     let lock = RunLock::acquire(&machine, Duration::ZERO).map_err(|error| {
-        output.error(&chain(&error));
-        match error {
+        let status = match error {
             LockError::Held { .. } => ExitStatus::Locked,
             LockError::Host(_) => ExitStatus::Failed,
-        }
+        };
+        output.fail(status, &chain(&error))
     })?;
     let memory = read_memory(&machine, output)?;
     let mut prepared = Prepared { document, warnings, machine, memory };
@@ -127,6 +124,5 @@ fn with_warnings(mode: Mode, mut outcome: Outcome, prepared: &Prepared) -> Repor
 }
 
 fn fail(error: &RunError, output: &Output) -> ExitStatus {
-    output.error(&chain(error));
-    ExitStatus::Failed
+    output.fail(ExitStatus::Failed, &chain(error))
 }

@@ -73,10 +73,7 @@ pub(super) fn run(common: &Common, args: &DevicesArgs, output: &mut Output) -> E
     };
     let inventory = match inventory(&machine, args.selector.as_ref()) {
         Ok(inventory) => inventory,
-        Err(error) => {
-            output.error(&chain(&error));
-            return ExitStatus::Failed;
-        }
+        Err(error) => return output.fail(ExitStatus::Failed, &chain(&error)),
     };
     for error in &inventory.errors {
         output.error(error);

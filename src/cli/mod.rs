@@ -144,8 +144,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
     match cli.verb {
         None => apply::run(&cli.common, &cli.apply, &mut output),
         Some(_) if cli.apply.dry_run || cli.apply.yes || cli.apply.boot || cli.apply.wait.is_some() => {
-            output.error("--dry-run, --yes, --boot and --wait belong to the default verb");
-            ExitStatus::Usage
+            output.fail(ExitStatus::Usage, "--dry-run, --yes, --boot and --wait belong to the default verb")
         }
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),

@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::{Colour, Common, Format};
 use crate::engine::Progress;
 use crate::plan::Step;
-use crate::report::{Detail, Report, render};
+use crate::document::{DocumentError, DocumentErrors};
+use crate::report::{Detail, ExitStatus, Report, SCHEMA, render};
 
 /// Standard output for results, standard error for errors and progress.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Output {
     }
 
     /// Whether standard error shows colours.
-    pub(super) fn styled_errors(&self) -> bool {
+    fn styled_errors(&self) -> bool {
         match self.colour {
             ColorChoice::Auto => AutoStream::choice(&io::stderr()) != ColorChoice::Never,
             choice => choice != ColorChoice::Never,
@@ -77,8 +78,30 @@ impl Output {
         self.diagnostic(&format!("error: {message}\n"));
     }
 
+    /// Says why the command ends before it could report: on standard error, and as JSON where that is wanted. Returns
+    /// `status`.
+    pub(super) fn fail(&self, status: ExitStatus, message: &str) -> ExitStatus {
+        self.error(message);
+        if self.json() {
+            self.document(&Failure { schema: SCHEMA, in_sync: false, exit_status: status, error: message });
+        }
+        status
+    }
+
+    /// Shows everything that is wrong with the document, and returns the status for that.
+    pub(super) fn refuse_document(&self, errors: &DocumentErrors) -> ExitStatus {
+        let status = ExitStatus::Document;
+        if self.json() {
+            let document_errors = errors.errors();
+            self.document(&DocumentFailure { schema: SCHEMA, in_sync: false, exit_status: status, document_errors });
+        } else {
+            self.diagnostic(&errors.render(self.styled_errors()));
+        }
+        status
+    }
+
     /// Prints text with styles to standard error.
-    pub(super) fn diagnostic(&self, text: &str) {
+    fn diagnostic(&self, text: &str) {
         let mut stream = AutoStream::new(io::stderr().lock(), self.colour);
         let _ = stream.write_all(text.as_bytes());
     }
@@ -102,6 +125,24 @@ impl Output {
             Box::new(Lines::default())
         }
     }
+}
+
+/// The JSON document of a command that ends before it could report.
+#[derive(Serialize)]
+struct Failure<'a> {
+    schema: u32,
+    in_sync: bool,
+    exit_status: ExitStatus,
+    error: &'a str,
+}
+
+/// The JSON document of a command whose document is wrong.
+#[derive(Serialize)]
+struct DocumentFailure<'a> {
+    schema: u32,
+    in_sync: bool,
+    exit_status: ExitStatus,
+    document_errors: &'a [DocumentError],
 }
 
 /// Whether somebody can be asked.

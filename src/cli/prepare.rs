@@ -25,8 +25,8 @@ pub(super) fn open_host(common: &Common, output: &Output) -> Result<Machine, Exi
         Some(root) => Machine::open(root, Reach::Tree),
     };
     opened.map_err(|error| {
-        output.error(&chain(&error));
-        if common.root.is_some() { ExitStatus::Usage } else { ExitStatus::Failed }
+        let status = if common.root.is_some() { ExitStatus::Usage } else { ExitStatus::Failed };
+        output.fail(status, &chain(&error))
     })
 }
 
@@ -38,21 +38,15 @@ pub(super) fn read_document(
     let loaded = read_documents(&common.config).and_then(|sources| document::load(&sources));
     match loaded {
         Ok(loaded) => Ok((loaded.document, loaded.warnings)),
-        Err(errors) => {
-            if output.json() {
-                output.document(&errors);
-            }
-            output.diagnostic(&errors.render(output.styled_errors()));
-            Err(ExitStatus::Document)
-        }
+        Err(errors) => Err(output.refuse_document(&errors)),
     }
 }
 
 /// Reads the memory.
 pub(super) fn read_memory(machine: &Machine, output: &Output) -> Result<Memory, ExitStatus> {
     load_memory(machine).map_err(|error| {
-        output.error(&chain(&error));
-        ExitStatus::Failed
+        let remedy = error.remedy().map_or(String::new(), |remedy| format!(" ({remedy})"));
+        output.fail(ExitStatus::Failed, &format!("{}{remedy}", chain(&error)))
     })
 }
 
