@@ -1,87 +1,19 @@
-//! Reading and replacing files of a host, against the kernel: links, metadata, refusals, full and read-only file
-//! systems, leftovers.
+//! Reading and replacing files of a host, against the kernel: links, metadata, refusals, leftovers, the cost in calls.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, clippy::panic)]
 
+mod host_tree;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reconcile::host::{FileKind, Host as _, HostError, Machine, Reach, ReadHost as _, StepError};
+use host_tree::{Tree, host_error, run};
+use reconcile::host::{FileKind, Host as _, Machine, Reach, ReadHost as _, StepError};
 use reconcile::plan::{Bytes, FileState, Step};
-use tempfile::TempDir;
 
-struct Tree {
-    directory: TempDir,
-    machine: Machine,
-}
-
-impl Tree {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let machine = Machine::open(directory.path(), Reach::Tree).unwrap();
-        Self { directory, machine }
-    }
-
-    fn real(&self, path: &str) -> PathBuf {
-        self.directory.path().join(path.trim_start_matches('/'))
-    }
-
-    fn put(&self, path: &str, content: &str) -> &Self {
-        let real = self.real(path);
-        fs::create_dir_all(real.parent().unwrap()).unwrap();
-        fs::write(real, content).unwrap();
-        self
-    }
-
-    fn link(&self, path: &str, target: &str) -> &Self {
-        let real = self.real(path);
-        fs::create_dir_all(real.parent().unwrap()).unwrap();
-        symlink(target, real).unwrap();
-        self
-    }
-
-    fn read(&self, path: &str) -> Option<String> {
-        self.machine.read(Path::new(path)).unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
-    }
-
-    fn state(&self, path: &str) -> FileState {
-        self.machine.file_state(Path::new(path)).unwrap()
-    }
-
-    /// Plans against what stands there now.
-    fn write_step(&self, path: &str, after: &str) -> Step {
-        Step::WriteFile {
-            path: path.into(),
-            before: self.state(path),
-            after: Bytes::from(after),
-            mode: 0o644,
-        }
-    }
-
-    fn write(&mut self, path: &str, after: &str) -> Result<(), StepError> {
-        let step = self.write_step(path, after);
-        self.machine.execute(&step)
-    }
-
-    fn names(&self, path: &str) -> Vec<String> {
-        self.machine.list(Path::new(path)).unwrap().unwrap()
-    }
-}
-
-fn host_error(result: Result<(), StepError>) -> HostError {
-    match result {
-        Err(StepError::Host(error)) => error,
-        other => panic!("expected a host error, got {other:?}"),
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let done = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
-        panic!("{program}: {error}; install the packages attr, acl, e2fsprogs, util-linux, strace")
-    });
-    assert!(done.status.success(), "{program} {arguments:?}: {done:?}");
-}
+/// Set for the process whose calls are counted.
+const COUNTED: &str = "RECONCILE_TEST_COUNTED";
 
 /// The table of ways in which a link inside a tree can point outside.
 #[test]
@@ -232,8 +164,12 @@ fn reading_neither_blocks_nor_opens_devices() {
     }
     tree.machine.read(Path::new("/sys/fifo")).unwrap();
     // A drop-in that is masked by a link to the null device reads as empty, as its consumers see it.
-    assert_eq!(tree.read("/etc/null").as_deref(), Some(""));
-    assert_eq!(tree.names("/etc"), ["fifo", "null", "x", "zero"]);
+    tree.link("/etc/masked", "/dev/null").link("/etc/masked-too", "../dev/null");
+    for path in ["/etc/null", "/etc/masked", "/etc/masked-too"] {
+        assert_eq!(tree.read(path).as_deref(), Some(""), "{path}");
+        assert!(tree.machine.file_state(Path::new(path)).is_err(), "{path}");
+    }
+    assert_eq!(tree.names("/etc"), ["fifo", "masked", "masked-too", "null", "x", "zero"]);
 }
 
 #[test]
@@ -285,4 +221,57 @@ fn a_tree_takes_neither_attributes_nor_commands() {
     }
     assert_eq!(tree.read("/sys/attribute").as_deref(), Some("old\n"));
     assert_eq!(tree.read("/made"), None);
+}
+
+/// The calls that reading costs, counted by strace; on a host with thousands of functions they are the run time.
+#[test]
+fn reading_is_thrifty() {
+    let this = std::env::current_exe().unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let done = Command::new("strace")
+        .args(["-f", "-o", log.path().to_str().unwrap()])
+        .arg(&this)
+        .args(["--exact", "read_one_of_each", "--ignored", "--test-threads=1"])
+        .env(COUNTED, "yes")
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let log = fs::read_to_string(log.path()).unwrap();
+    let between = |mark: &str| {
+        // The standard library checks a descriptor before closing it, in debug builds only.
+        let lines = log.lines().filter(|line| !line.contains("F_GETFD"));
+        let marks: Vec<_> = lines.enumerate().filter(|(_, line)| line.contains(mark)).collect();
+        let [first, last] = marks.as_slice() else { panic!("{mark}: {marks:?}") };
+        last.0 - first.0 - 1
+    };
+    assert_eq!(between("/mark/attribute"), 3, "open, read, close");
+    assert_eq!(between("/mark/list"), 4, "open, getdents twice, close");
+    assert_eq!(between("/mark/link"), 1, "readlink");
+    assert_eq!(between("/mark/kind"), 1, "stat");
+}
+
+#[test]
+#[ignore = "counted by reading_is_thrifty"]
+fn read_one_of_each() {
+    if std::env::var_os(COUNTED).is_none() {
+        return;
+    }
+    let machine = Machine::open(Path::new("/"), Reach::Machine).unwrap();
+    let marked = |mark: &str, read: &dyn Fn()| {
+        let _ = fs::symlink_metadata(mark);
+        read();
+        let _ = fs::symlink_metadata(mark);
+    };
+    marked("/mark/attribute", &|| {
+        machine.read(Path::new("/sys/kernel/mm/transparent_hugepage/enabled")).unwrap().unwrap();
+    });
+    marked("/mark/list", &|| {
+        machine.list(Path::new("/sys/bus")).unwrap().unwrap();
+    });
+    marked("/mark/link", &|| {
+        machine.read_link(Path::new("/proc/self")).unwrap().unwrap();
+    });
+    marked("/mark/kind", &|| {
+        machine.kind(Path::new("/sys/bus")).unwrap().unwrap();
+    });
 }

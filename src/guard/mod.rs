@@ -97,8 +97,10 @@ fn objection(change: &Change, users: &mut Users<'_>) -> Option<Objection> {
 }
 
 fn unknown(error: &HostError) -> Reason {
-    let text = format!("nobody can be sure that it is not in use: {error}: {}", error.source);
-    Reason::new("users-unknown", text).remedy(error.remedy().unwrap_or("see to it that this can be read"))
+    let cause = error.reason();
+    let text = format!("nothing tells whether it is in use: {}", cause.text);
+    let remedy = cause.remedy.unwrap_or_else(|| "see to it that this can be read".to_owned());
+    Reason::new("users-unknown", text).remedy(remedy)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::plan::Reason;
+
 /// A failed operation: what, on which path, why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {}", path.display())]
@@ -33,6 +35,9 @@ impl HostError {
     pub fn remedy(&self) -> Option<&'static str> {
         let errno = Errno::from_io_error(&self.source)?;
         Some(match errno {
+            Errno::NOSYS | Errno::PERM if self.operation == "open as a root directory" => {
+                "this needs openat2: run on a kernel from 5.6 on and outside a sandbox that forbids it, or without --root inside a chroot"
+            }
             Errno::ROFS => {
                 "the file system is mounted read-only: remount it read-write, or make the change in the image that it comes from"
             }
@@ -58,6 +63,15 @@ impl HostError {
             Errno::NOENT if self.operation == "run" => "install the package that provides this command",
             _ => return None,
         })
+    }
+
+    /// What happened, why, and what to do about it.
+    pub fn reason(&self) -> Reason {
+        let reason = Reason::new("host-error", format!("{self}: {}", self.source));
+        match self.remedy() {
+            Some(remedy) => reason.remedy(remedy),
+            None => reason,
+        }
     }
 
     fn is_file_change(&self) -> bool {

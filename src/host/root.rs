@@ -110,26 +110,35 @@ impl Root {
     /// Opens the regular file at `path` for reading, links followed, and tells its state. Nothing else is opened: a
     /// FIFO would block, and opening a device can act on it.
     pub(super) fn open_regular(&self, path: &Path) -> Result<(OwnedFd, Stat), io::Error> {
-        let looked_at = rustix::fs::fstat(self.open_at(path, OFlags::PATH)?)?;
-        require_regular(&looked_at)?;
+        self.look_at(path)?.require_regular()?;
         let fd = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let stat = rustix::fs::fstat(&fd)?;
-        require_regular(&stat)?;
         Ok((fd, stat))
     }
 
     /// The content of a regular file. The null device counts as an empty one: a drop-in directory's file is masked by
     /// a link to it (modprobe.d(5), systemd).
     pub(super) fn read_file(&self, path: &Path) -> Result<Vec<u8>, io::Error> {
-        let stat = rustix::fs::fstat(self.open_at(path, OFlags::PATH)?)?;
-        if is_null_device(&stat) {
+        let target = self.look_at(path)?;
+        if matches!(target, Target::NullDevice) {
             return Ok(Vec::new());
         }
-        require_regular(&stat)?;
+        target.require_regular()?;
         let fd = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let mut bytes = Vec::new();
         read_to_end(&fd, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// What a path leads to. In a tree without /dev, a link to the null device still leads there.
+    fn look_at(&self, path: &Path) -> Result<Target, Errno> {
+        match self.open_at(path, OFlags::PATH) {
+            Err(Errno::NOENT) if self.fd.is_some() => match self.read_link(path) {
+                Ok(target) if target.ends_with("dev/null") => Ok(Target::NullDevice),
+                _ => Err(Errno::NOENT),
+            },
+            target => Ok(Target::of(&rustix::fs::fstat(target?)?)),
+        }
     }
 
     /// The names in a directory, sorted; those that are not UTF-8 are left out.
@@ -236,19 +245,28 @@ pub(super) fn read_link_at(directory: BorrowedFd<'_>, name: &Path) -> Result<Pat
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
-fn require_regular(stat: &Stat) -> Result<(), io::Error> {
-    let found = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => return Ok(()),
-        FileType::Directory => return Err(Errno::ISDIR.into()),
-        FileType::Fifo => "a FIFO",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device node",
-        FileType::Symlink | FileType::Unknown => "something else",
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, not a regular file")))
+/// What a path leads to.
+enum Target {
+    NullDevice,
+    Is(FileType),
 }
 
-fn is_null_device(stat: &Stat) -> bool {
-    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && (major, minor) == (1, 3)
+impl Target {
+    fn of(stat: &Stat) -> Self {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        if kind == FileType::CharacterDevice && number == (1, 3) { Self::NullDevice } else { Self::Is(kind) }
+    }
+
+    fn require_regular(&self) -> Result<(), io::Error> {
+        let found = match self {
+            Self::Is(FileType::RegularFile) => return Ok(()),
+            Self::Is(FileType::Directory) => return Err(Errno::ISDIR.into()),
+            Self::Is(FileType::Fifo) => "a FIFO",
+            Self::Is(FileType::Socket) => "a socket",
+            Self::Is(FileType::CharacterDevice | FileType::BlockDevice) | Self::NullDevice => "a device node",
+            Self::Is(_) => "something else",
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, not a regular file")))
+    }
 }

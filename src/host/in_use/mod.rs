@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use self::disks::Disks;
 use self::interfaces::DefaultRoutes;
 use self::vfio::OpenNodes;
+use super::pci::device_path;
 use super::{FileKind, HostError, Reach, ReadHost};
 use crate::plan::Reason;
 use crate::types::PciAddress;
@@ -66,7 +67,7 @@ impl<'a> Users<'a> {
 
     fn of_one(&mut self, function: PciAddress) -> Result<Vec<Reason>, HostError> {
         let host = self.host;
-        let directory = directory(function);
+        let directory = device_path(function);
         let mut below = Below::default();
         below.walk(host, &directory, DEPTH)?;
         let mut reasons = Vec::new();
@@ -96,13 +97,9 @@ fn remembered<T>(slot: &mut Option<T>, read: impl FnOnce() -> Result<T, HostErro
     Ok(slot.insert(value))
 }
 
-fn directory(function: PciAddress) -> PathBuf {
-    Path::new("/sys/bus/pci/devices").join(function.to_string())
-}
-
 /// The VFs of a PF, in the order of their names.
 fn vfs(host: &dyn ReadHost, pf: PciAddress) -> Result<BTreeSet<PciAddress>, HostError> {
-    let directory = directory(pf);
+    let directory = device_path(pf);
     let mut vfs = BTreeSet::new();
     for name in host.list(&directory)?.unwrap_or_default() {
         if name.starts_with("virtfn") {
