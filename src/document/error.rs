@@ -76,7 +76,7 @@ impl DocumentError {
             line: None,
             column: None,
             text: String::new(),
-            problem: problem.into(),
+            problem: visible(&problem.into(), 400),
             accepted: None,
             remedy: None,
             related: Vec::new(),
@@ -87,7 +87,7 @@ impl DocumentError {
     /// Adds the text at fault.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.text = text.into();
+        self.text = visible(&text.into(), 200);
         self
     }
 
@@ -178,14 +178,26 @@ impl fmt::Display for DocumentError {
     }
 }
 
+/// A text for a terminal: control characters escaped, what is long cut.
+fn visible(text: &str, longest: usize) -> String {
+    let mut out = String::new();
+    for (index, c) in text.chars().enumerate() {
+        if index == longest {
+            out.push('…');
+            break;
+        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 impl Excerpt {
     /// Longer lines are shown as the neighbourhood of the fault.
     const WIDTH: usize = 120;
 
     fn new(text: &Text, at: Position, fault: &str) -> Self {
         let whole = text.line(at);
-        let start =
-            text.offset(at).saturating_sub(text.offset(Position { column: 1, ..at })).min(whole.len());
+        let start = text.offset(at).saturating_sub(text.offset(at.line_start())).min(whole.len());
         let length = faulty(whole.get(start..).unwrap_or_default(), fault);
         if whole.len() <= Self::WIDTH {
             return Self { line: whole.to_owned(), span: start..start + length };

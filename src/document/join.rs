@@ -5,68 +5,84 @@ use std::fmt::Display;
 
 use super::error::DocumentError;
 use super::raw::{
-    RawAcl, RawBlacklisted, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPinned, RawSriov, RawVf,
+    RawAcl, RawBlacklisted, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf, RawPinned, RawQemu,
+    RawSriov, RawVf, RawVfioPci, Version,
 };
-use super::shape::{At, ShortOrLong};
+use super::shape::{At, Named, ShortOrLong};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot as SlotName};
 use super::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov};
 use crate::types::{DeviceRef, Entry, ModuleName, PciId, Pin, PinnedDevice, Place, Selector};
 
 type Problems = Vec<DocumentError>;
 
+/// What joining makes.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) document: Document,
+    /// Where `exact: true` stands.
+    pub(super) exact: Option<Place>,
+}
+
 /// Joins documents in their order.
-pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Document {
+pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
     let mut document = Document::default();
-    let mut blacklist = BTreeMap::new();
+    let mut blacklisted = BlacklistJoin::default();
     let mut flags = BTreeMap::new();
     for raw in raws {
-        if let Some(raw) = raw.kernel_args {
-            let args = document.kernel_args.get_or_insert_default();
-            add_kernel_args(args, raw);
+        let RawDocument {
+            version: Version,
+            kernel_args,
+            modules,
+            blacklist,
+            module_options,
+            vfio_pci,
+            sriov,
+            qemu,
+        } = raw;
+        if let Some(raw) = kernel_args {
+            add_kernel_args(document.kernel_args.get_or_insert_default(), raw);
         }
-        if let Some(raw) = raw.modules {
+        if let Some(raw) = modules {
             let modules = match raw {
                 ShortOrLong::Short(modules) => modules,
                 ShortOrLong::Long(RawModules { present }) => present.unwrap_or_default(),
             };
             document.modules.get_or_insert_default().extend(modules);
         }
-        if let Some(raw) = raw.blacklist {
+        if let Some(raw) = blacklist {
             let list = document.blacklist.get_or_insert_default();
-            for entry in raw {
-                add_blacklisted(list, &mut blacklist, entry, problems);
-            }
+            raw.into_iter().for_each(|entry| blacklisted.add(list, entry, problems));
         }
-        if let Some(raw) = raw.module_options {
+        if let Some(Named(raw)) = module_options {
             let options = document.module_options.get_or_insert_default();
-            for (module, given) in raw.0 {
+            for (module, given) in raw {
                 options.entry(module.value).or_default().extend(given.into_vec());
             }
         }
-        if let Some(raw) = raw.vfio_pci {
+        if let Some(RawVfioPci { ids, devices }) = vfio_pci {
             let vfio = document.vfio_pci.get_or_insert_default();
-            if let Some(ids) = raw.ids {
+            if let Some(ids) = ids {
                 vfio.ids.get_or_insert_default().extend(ids);
             }
-            if let Some(devices) = raw.devices {
-                let devices =
-                    devices.into_iter().map(|device| device_of(device, problems)).collect::<Vec<_>>();
-                vfio.devices.get_or_insert_default().extend(devices);
+            if let Some(raw) = devices {
+                let devices = vfio.devices.get_or_insert_default();
+                devices.extend(raw.into_iter().map(|device| device_of(device, problems)));
             }
         }
-        if let Some(raw) = raw.sriov {
-            let entries = raw.into_iter().map(|At(entry)| sriov_of(entry, problems)).collect::<Vec<_>>();
-            document.sriov.get_or_insert_default().extend(entries);
+        if let Some(raw) = sriov {
+            let entries = document.sriov.get_or_insert_default();
+            entries.extend(raw.into_iter().map(|At(entry)| sriov_of(entry, problems)));
         }
-        if let Some(raw) = raw.qemu {
+        if let Some(RawQemu { cgroup_device_acl }) = qemu {
             let qemu = document.qemu.get_or_insert_default();
-            if let Some(acl) = raw.cgroup_device_acl {
-                add_acl(qemu.cgroup_device_acl.get_or_insert_default(), &mut flags, acl, problems);
+            if let Some(raw) = cgroup_device_acl {
+                add_acl(qemu.cgroup_device_acl.get_or_insert_default(), &mut flags, raw, problems);
             }
         }
     }
     collapse(&mut document, problems);
-    document
+    let exact = flags.remove("exact").and_then(|At(flag)| flag.value.then_some(flag.place));
+    Joined { document, exact }
 }
 
 fn add_kernel_args(
@@ -81,23 +97,35 @@ fn add_kernel_args(
     args.absent.extend(absent.into_iter().flatten());
 }
 
-fn add_blacklisted(
-    list: &mut Vec<Entry<Blacklisted>>,
-    said: &mut BTreeMap<ModuleName, At<bool>>,
-    raw: ShortOrLong<Entry<ModuleName>, RawBlacklisted>,
-    problems: &mut Problems,
-) {
-    let RawBlacklisted { module, alias_off } = match raw {
-        ShortOrLong::Short(module) => RawBlacklisted { module, alias_off: None },
-        ShortOrLong::Long(long) => long,
-    };
-    if let Some(now) = alias_off {
-        agree(said, module.value.clone(), now, &format!("alias_off of {}", module.value), problems);
-    }
-    let alias_off = said.get(&module.value).is_some_and(|At(said)| said.value);
-    match list.iter_mut().find(|entry| entry.value.module == module.value) {
-        Some(entry) => entry.value.alias_off = alias_off,
-        None => list.push(Entry::new(Blacklisted { module: module.value, alias_off }, module.place)),
+/// What was said of each blacklisted module so far.
+#[derive(Default)]
+struct BlacklistJoin {
+    index: BTreeMap<ModuleName, usize>,
+    alias_off: BTreeMap<ModuleName, At<bool>>,
+}
+
+impl BlacklistJoin {
+    fn add(
+        &mut self,
+        list: &mut Vec<Entry<Blacklisted>>,
+        raw: ShortOrLong<Entry<ModuleName>, RawBlacklisted>,
+        problems: &mut Problems,
+    ) {
+        let RawBlacklisted { module: Entry { value: module, place }, alias_off } = match raw {
+            ShortOrLong::Short(module) => RawBlacklisted { module, alias_off: None },
+            ShortOrLong::Long(long) => long,
+        };
+        if let Some(now) = alias_off {
+            agree(&mut self.alias_off, module.clone(), now, &format!("alias_off of {module}"), problems);
+        }
+        let alias_off = self.alias_off.get(&module).is_some_and(|At(said)| said.value);
+        match self.index.get(&module).and_then(|index| list.get_mut(*index)) {
+            Some(entry) => entry.value.alias_off = alias_off,
+            None => {
+                self.index.insert(module.clone(), list.len());
+                list.push(Entry::new(Blacklisted { module, alias_off }, place));
+            }
+        }
     }
 }
 
@@ -217,7 +245,7 @@ fn sriov_of(raw: Entry<RawSriov>, problems: &mut Problems) -> Entry<Sriov> {
     let RawSriov { device: At(device), vfs, driver } = raw.value;
     let device = match device.value {
         ShortOrLong::Short(selector) => direct(selector.value),
-        ShortOrLong::Long(pinned) => pinned_of(pinned, problems),
+        ShortOrLong::Long(RawPf(pinned)) => pinned_of(pinned, problems),
     };
     Entry::new(Sriov { device, vfs, driver: driver.map(|driver| driver.value) }, raw.place)
 }

@@ -5,11 +5,14 @@
 //! all files) → `check` (what the document alone proves wrong) and `lint` (what deserves a warning). The types in `raw`
 //! are the one definition of the keys: they read the nodes and they make the [`schema`].
 
+mod check;
 mod error;
 mod join;
+mod lint;
 mod model;
 mod nearest;
 mod raw;
+mod schema;
 mod shape;
 mod source;
 mod text;
@@ -17,6 +20,7 @@ mod tree;
 
 pub use error::{DocumentError, DocumentErrors, Related};
 pub use model::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov, VfioPci};
+pub use schema::schema;
 pub use source::Source;
 
 use crate::plan::Warning;
@@ -57,9 +61,11 @@ pub fn load_all(sources: &[Source], mut problems: Vec<DocumentError>) -> Result<
             Err(error) => problems.push(error),
         }
     }
-    let document = join::join(raws, &mut problems);
+    let joined = join::join(raws, &mut problems);
+    check::check(&joined, &mut problems);
     if problems.is_empty() {
-        Ok(Loaded { document, warnings: Vec::new() })
+        let warnings = lint::lint(&joined.document, &texts);
+        Ok(Loaded { document: joined.document, warnings })
     } else {
         Err(DocumentErrors::new(problems, &texts))
     }

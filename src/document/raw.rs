@@ -100,7 +100,7 @@ mapping! {
     /// The VF count of one physical function.
     struct RawSriov as "a mapping of device, vfs and driver" {
         /// The physical function: an address, a filter, or a mapping with a pin.
-        device: At<ShortOrLong<Entry<Selector>, RawPinned>>,
+        device: At<ShortOrLong<Entry<Selector>, RawPf>>,
         /// How many VFs it has; 0 takes them away.
         vfs: u16,
         /// Driver of the VFs that are not named elsewhere; left out, it is the kernel's choice.
@@ -128,7 +128,7 @@ mapping! {
 
 /// The long form of a device.
 #[derive(Debug, JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, inline)]
 pub(super) enum RawDevice {
     /// By address.
     Pinned(RawPinned),
@@ -137,10 +137,14 @@ pub(super) enum RawDevice {
 }
 
 impl Shape for RawDevice {
-    const EXPECTED: &'static str = "an address, or a mapping of address and pin, or of pf and vf";
+    fn expected() -> Cow<'static, str> {
+        "an address, or a mapping of address and pin, or of pf and vf".into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let Content::Mapping(entries) = &node.content else { return reader.wrong_type(node, Self::EXPECTED) };
+        let Content::Mapping(entries) = &node.content else {
+            return reader.wrong_type(node, &Self::expected());
+        };
         let has = |name: &str| entries.iter().any(|(key, _)| key.text == name);
         if has("pf") || (has("vf") && !has("address")) {
             RawVf::read(node, reader).map(Self::Vf)
@@ -150,16 +154,42 @@ impl Shape for RawDevice {
     }
 }
 
+/// The long form of a physical function.
+#[derive(Debug, JsonSchema)]
+#[schemars(transparent, inline)]
+pub(super) struct RawPf(pub(super) RawPinned);
+
+impl Shape for RawPf {
+    fn expected() -> Cow<'static, str> {
+        RawPinned::expected()
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if let Content::Mapping(entries) = &node.content {
+            if let Some((key, _)) = entries.iter().find(|(key, _)| matches!(key.text.as_str(), "pf" | "vf")) {
+                let error =
+                    DocumentError::new("vf-of-vf", &reader.place(key.at), "a VF has no VFs of its own");
+                let error =
+                    error.text(key.text.clone()).accepted("an address, a filter, or a mapping with address");
+                return reader.problem(error.remedy("name the physical function"));
+            }
+        }
+        RawPinned::read(node, reader).map(Self)
+    }
+}
+
 /// The format's version; there is one.
 #[derive(Debug)]
 pub(super) struct Version;
 
 impl Shape for Version {
-    const EXPECTED: &'static str = "1, the only version of this format";
+    fn expected() -> Cow<'static, str> {
+        "1, the only version of this format".into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let Some(scalar) = node.scalar().filter(|scalar| scalar.kind() != Kind::Null) else {
-            return reader.wrong_type(node, Self::EXPECTED);
+            return reader.wrong_type(node, &Self::expected());
         };
         if scalar.plain && scalar.text == "1" {
             return Some(Self);

@@ -3,6 +3,7 @@
 //! One definition serves three ends: a type that implements [`Shape`] reads itself from a node, says what it accepts,
 //! and makes its part of the schema.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ impl Reader {
                 )
             }
             Content::Scalar(scalar) => {
-                let quotes = (!scalar.plain).then_some("remove the quotes if they are the only fault");
+                let quotes = scalar.unquoted().then_some("remove the quotes");
                 (format!("{} {}", scalar.kind().name(), shown(&scalar.text)), quotes)
             }
         };
@@ -145,7 +146,7 @@ impl<'n> Fields<'n> {
                     &reader.place(self.at),
                     format!("the key {key} is missing here"),
                 );
-                reader.problem(error.accepted(format!("{key}: {}", T::EXPECTED)))
+                reader.problem(error.accepted(format!("{key}: {}", T::expected())))
             }),
         }
     }
@@ -153,8 +154,8 @@ impl<'n> Fields<'n> {
 
 /// A value that a node can be read as.
 pub(super) trait Shape: Sized {
-    /// What is accepted, as in "a list of …".
-    const EXPECTED: &'static str;
+    /// What is accepted, as in "a list, each entry a PCI id".
+    fn expected() -> Cow<'static, str>;
 
     /// Reads a node; `None` after a problem was recorded.
     fn read(node: &Node, reader: &mut Reader) -> Option<Self>;
@@ -166,7 +167,9 @@ pub(super) trait Shape: Sized {
 }
 
 impl<T: Shape> Shape for Option<T> {
-    const EXPECTED: &'static str = T::EXPECTED;
+    fn expected() -> Cow<'static, str> {
+        T::expected()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         T::read(node, reader).map(Some)
@@ -178,10 +181,14 @@ impl<T: Shape> Shape for Option<T> {
 }
 
 impl<T: Shape> Shape for Vec<T> {
-    const EXPECTED: &'static str = "a list";
+    fn expected() -> Cow<'static, str> {
+        format!("a list, each entry {}", T::expected()).into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let Content::Sequence(items) = &node.content else { return reader.wrong_type(node, Self::EXPECTED) };
+        let Content::Sequence(items) = &node.content else {
+            return reader.wrong_type(node, &Self::expected());
+        };
         // An entry at fault is left out, so that the others are checked as well.
         Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
     }
@@ -189,7 +196,9 @@ impl<T: Shape> Shape for Vec<T> {
 
 /// A value and the place of the whole node.
 impl<T: Shape> Shape for At<T> {
-    const EXPECTED: &'static str = T::EXPECTED;
+    fn expected() -> Cow<'static, str> {
+        T::expected()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         T::read(node, reader).map(|value| Self(Entry::new(value, reader.place(node.at))))
@@ -198,26 +207,30 @@ impl<T: Shape> Shape for At<T> {
 
 /// A shape with its place.
 #[derive(Debug, JsonSchema)]
-#[schemars(transparent, bound = "T: JsonSchema")]
+#[schemars(transparent, inline)]
 pub(super) struct At<T>(#[schemars(with = "T")] pub(super) Entry<T>);
 
 impl Shape for bool {
-    const EXPECTED: &'static str = "true or false";
+    fn expected() -> Cow<'static, str> {
+        "true or false".into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match node.scalar() {
             Some(scalar) if scalar.kind() == Kind::Bool => Some(scalar.text.eq_ignore_ascii_case("true")),
-            _ => reader.wrong_type(node, Self::EXPECTED),
+            _ => reader.wrong_type(node, &Self::expected()),
         }
     }
 }
 
 impl Shape for u16 {
-    const EXPECTED: &'static str = "a whole number from 0 to 65535";
+    fn expected() -> Cow<'static, str> {
+        "a whole number from 0 to 65535".into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let Some(scalar) = node.scalar().filter(|scalar| scalar.kind() == Kind::Integer) else {
-            return reader.wrong_type(node, Self::EXPECTED);
+            return reader.wrong_type(node, &Self::expected());
         };
         // A leading zero is octal to some readers.
         let decimal = scalar.text.bytes().all(|b| b.is_ascii_digit())
@@ -246,7 +259,9 @@ pub(super) trait Checked: Sized {
 }
 
 impl<T: Checked> Shape for Entry<T> {
-    const EXPECTED: &'static str = T::WHAT;
+    fn expected() -> Cow<'static, str> {
+        T::WHAT.into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let Some(scalar) = node.scalar() else { return reader.wrong_type(node, T::WHAT) };
@@ -295,7 +310,7 @@ impl<T: Checked> JsonSchema for Entry<T> {
 
 /// A list or scalar for the common case, or a mapping that can say more.
 #[derive(Debug, JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, inline)]
 pub(super) enum ShortOrLong<S, L> {
     /// The short form.
     Short(S),
@@ -304,7 +319,9 @@ pub(super) enum ShortOrLong<S, L> {
 }
 
 impl<S: Shape, L: Shape> Shape for ShortOrLong<S, L> {
-    const EXPECTED: &'static str = S::EXPECTED;
+    fn expected() -> Cow<'static, str> {
+        S::expected()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match node.content {
@@ -316,7 +333,7 @@ impl<S: Shape, L: Shape> Shape for ShortOrLong<S, L> {
 
 /// A list, or one value that stands for a list of one.
 #[derive(Debug, JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, inline)]
 pub(super) enum OneOrMany<T> {
     /// One value.
     One(T),
@@ -325,7 +342,9 @@ pub(super) enum OneOrMany<T> {
 }
 
 impl<T: Shape> Shape for OneOrMany<T> {
-    const EXPECTED: &'static str = "a list";
+    fn expected() -> Cow<'static, str> {
+        format!("a list, each entry {}", T::expected()).into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match node.scalar().map(Scalar::kind) {
@@ -349,10 +368,14 @@ impl<T> OneOrMany<T> {
 pub(super) struct Named<K, V>(pub(super) Vec<(Entry<K>, V)>);
 
 impl<K: Checked, V: Shape> Shape for Named<K, V> {
-    const EXPECTED: &'static str = "a mapping";
+    fn expected() -> Cow<'static, str> {
+        "a mapping".into()
+    }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let Content::Mapping(entries) = &node.content else { return reader.wrong_type(node, Self::EXPECTED) };
+        let Content::Mapping(entries) = &node.content else {
+            return reader.wrong_type(node, &Self::expected());
+        };
         let mut read = Vec::new();
         for (key, value) in reader.distinct(entries) {
             let place = reader.place(key.at);
@@ -407,10 +430,12 @@ macro_rules! mapping {
         }
 
         impl Shape for $name {
-            const EXPECTED: &'static str = $expected;
+            fn expected() -> std::borrow::Cow<'static, str> {
+                $expected.into()
+            }
 
             fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-                let fields = reader.fields(node, Self::EXPECTED, Self::KEYS)?;
+                let fields = reader.fields(node, &Self::expected(), Self::KEYS)?;
                 $(let $field: Option<$type> = fields.read(stringify!($field), reader);)*
                 Some(Self { $($field: $field?,)* })
             }
@@ -441,6 +466,11 @@ impl Kind {
 }
 
 impl Scalar {
+    /// Whether it is text only because of its quotes.
+    fn unquoted(&self) -> bool {
+        !self.plain && Self { plain: true, text: self.text.clone() }.kind() != Kind::Text
+    }
+
     /// What YAML 1.2's core schema takes it for.
     pub(super) fn kind(&self) -> Kind {
         match self.text.as_str() {

@@ -44,10 +44,18 @@ impl Text {
             Err(error) => return Err(not_utf8(&source.name, bytes, error.valid_up_to())),
         };
         let text = Self::index(Arc::clone(&source.name), text.to_owned());
+        if let Some(offset) = open_brackets(&text.text) {
+            return Err(DocumentError::new(
+                "too-deep",
+                &text.place_of(offset),
+                "too many brackets stand open here",
+            )
+            .remedy("close the brackets"));
+        }
         match text.text.char_indices().find(|(_, c)| !is_printable(*c)) {
             None => Ok(text),
             Some((offset, c)) => {
-                let problem = format!("the control character U+{:04X} stands in the file", u32::from(c));
+                let problem = format!("the character U+{:04X} may not stand in YAML", u32::from(c));
                 Err(DocumentError::new("not-yaml", &text.place_of(offset), problem)
                     .accepted("printable text in UTF-8")
                     .remedy("remove the character; the file may be a binary or in UTF-16"))
@@ -100,7 +108,9 @@ impl Text {
 
     /// The line that a position lies in, without its end.
     pub(super) fn line(&self, at: Position) -> &str {
-        self.from(Position { column: 1, ..at }).split(['\n', '\r']).next().unwrap_or_default()
+        let (start, end) =
+            (self.offset(at.line_start()), self.offset(Position { line: at.line + 1, column: 1 }));
+        self.text.get(start..end).unwrap_or_default().trim_end_matches(['\n', '\r'])
     }
 
     /// The next place of `c` from a position on; linear, for the rare message.
@@ -128,6 +138,11 @@ pub(super) struct Position {
 
 impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
+
+    /// The first column of the same line.
+    pub(super) fn line_start(self) -> Self {
+        Self { column: 1, ..self }
+    }
 }
 
 fn clamp(number: usize) -> u32 {
@@ -140,6 +155,21 @@ fn is_printable(c: char) -> bool {
         | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..)
 }
 
+/// Where more brackets are open than any document needs, whatever they are part of. libyaml's time grows with the
+/// square of the nesting, so this has to be seen before it looks.
+fn open_brackets(text: &str) -> Option<usize> {
+    const MOST: usize = 256;
+    let mut open = 0_usize;
+    text.bytes().position(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > MOST
+    })
+}
+
 fn not_utf8(name: &Arc<str>, bytes: &[u8], valid: usize) -> DocumentError {
     let (before, rest) = bytes.split_at(valid.min(bytes.len()));
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -147,9 +177,11 @@ fn not_utf8(name: &Arc<str>, bytes: &[u8], valid: usize) -> DocumentError {
     let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
     let place = Place { file: Arc::clone(name), line: clamp(line), column: clamp(column) };
     let byte = rest.first().copied().unwrap_or_default();
+    let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let encoding = if utf16 { "utf-16" } else { "latin1" };
     DocumentError::new("not-utf8", &place, format!("the byte 0x{byte:02x} is not UTF-8"))
         .accepted("text in UTF-8")
-        .remedy("convert the file, as with: iconv -f latin1 -t utf-8")
+        .remedy(format!("convert the file, as with: iconv -f {encoding} -t utf-8"))
 }
 
 #[cfg(test)]

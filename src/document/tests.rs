@@ -37,3 +37,8 @@ fn reads_the_whole_form() {
         document.vfio_pci.unwrap().devices.unwrap().iter().map(|d| d.place.to_string()).collect();
     assert_eq!(places, ["host.yaml:13:7", "host.yaml:14:7", "host.yaml:15:7"]);
 }
+
+#[test]
+fn schema_print() {
+    println!("{}", serde_json::to_string_pretty(&schema()).unwrap());
+}

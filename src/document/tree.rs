@@ -66,7 +66,7 @@ pub(super) fn read(text: &Text) -> Result<Rc<Node>, DocumentError> {
     let root = match Enter(&mut walk).deserialize(first) {
         Ok(Content::Nothing) => return Err(walk.empty()),
         Ok(content) => content,
-        Err(error) => return Err(walk.stop.take().unwrap_or_else(|| walk.syntax(&error.to_string()))),
+        Err(error) => return Err(walk.stop.take().unwrap_or_else(|| walk.no_root(&error.to_string()))),
     };
     if let Some(second) = documents.next() {
         return Err(walk.several(second));
@@ -217,6 +217,14 @@ impl<'t> Walk<'t> {
 
     fn error(&self, code: &'static str, at: Position, problem: impl Into<String>) -> DocumentError {
         DocumentError::new(code, &self.text.place(at), problem)
+    }
+
+    fn no_root(&self, message: &str) -> DocumentError {
+        if message.contains("invalid type: enum") {
+            tagged("!", self.text, position_in(message))
+        } else {
+            self.syntax(message)
+        }
     }
 
     fn empty(&self) -> DocumentError {

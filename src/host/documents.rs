@@ -1,5 +1,261 @@
-#![allow(clippy::disallowed_methods)]
-use crate::document::{DocumentErrors, Source};
-pub fn read_documents(paths: &[std::path::PathBuf]) -> Result<Vec<Source>, DocumentErrors> {
-    Ok(paths.iter().map(|p| Source::new(p.display().to_string(), std::fs::read(p).unwrap())).collect())
+//! Reads the documents that the command line names. They lie on the machine that runs the program, whatever `--root`.
+
+// The one place that reads documents; everything else of the machine goes through `ReadHost`.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::{Uid, geteuid};
+
+use crate::document::{DocumentError, Source};
+
+/// Where the document lies unless `--config` names another place.
+pub const DEFAULT_PATH: &str = "/etc/reconcile/host.yaml";
+
+/// The largest document that is read, in bytes.
+pub const LARGEST: u64 = 1 << 20;
+
+/// The files that could be read, and why the others could not.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// In the order of the command line; those of a directory by name.
+    pub sources: Vec<Source>,
+    /// One for each path that is at fault; goes to [`crate::document::load_all`].
+    pub errors: Vec<DocumentError>,
+}
+
+/// Reads files, and of directories all `*.yaml` that are not hidden, by name.
+///
+/// Never blocks on a FIFO and never reads a file above [`LARGEST`]. A program that runs as root refuses a document that
+/// somebody else could have written.
+pub fn read_documents(paths: &[PathBuf]) -> Documents {
+    read_as(paths, geteuid())
+}
+
+fn read_as(paths: &[PathBuf], user: Uid) -> Documents {
+    let mut documents = Documents::default();
+    for path in paths {
+        match files_of(path) {
+            Ok(files) => {
+                for file in files {
+                    match read_file(&file, user) {
+                        Ok(source) => documents.sources.push(source),
+                        Err(error) => documents.errors.push(error),
+                    }
+                }
+            }
+            Err(error) => documents.errors.push(error),
+        }
+    }
+    documents
+}
+
+fn fault(code: &'static str, path: &Path, problem: impl Into<String>) -> DocumentError {
+    DocumentError::of_file(code, path.display().to_string(), problem)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> DocumentError {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let near = if path == Path::new(DEFAULT_PATH) {
+                "write the document there, or name another with --config".to_owned()
+            } else {
+                format!("correct the path; without --config the document is {DEFAULT_PATH}")
+            };
+            fault("no-document", path, format!("{} does not exist", path.display())).remedy(near)
+        }
+        io::ErrorKind::PermissionDenied => {
+            fault("unreadable", path, format!("{} may not be read by this user", path.display()))
+                .remedy("run as root, or give this user the right to read it")
+        }
+        _ => fault("unreadable", path, format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+/// The file itself, or the documents of a directory.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, DocumentError> {
+    let unreadable = |error: io::Error| unreadable(path, &error);
+    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    let mut near_miss = None;
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        if name.as_bytes().ends_with(b".yaml") {
+            files.push(path.join(name));
+        } else if name.as_bytes().ends_with(b".yml") {
+            near_miss = Some(name);
+        }
+    }
+    if files.is_empty() {
+        let error = fault("no-document", path, format!("the directory {} holds no document", path.display()));
+        let error = error.accepted("files that end in .yaml and do not begin with a dot");
+        return Err(match near_miss {
+            Some(name) => error.remedy(format!("rename {} to end in .yaml", name.display())),
+            None => error.remedy("write a document there, or name another place with --config"),
+        });
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path, user: Uid) -> Result<Source, DocumentError> {
+    let unreadable = |error: io::Error| unreadable(path, &error);
+    // Looked at before it is opened: to open a device can have effects.
+    regular(path, &std::fs::metadata(path).map_err(unreadable)?)?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    regular(path, &metadata)?;
+    if user.is_root() {
+        trusted(path, &metadata)?;
+    }
+    Ok(Source::new(path.display().to_string(), content(path, &file, metadata.len())?))
+}
+
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), DocumentError> {
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a pipe (FIFO)",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_block_device() => "a block device",
+        () => "a character device",
+    };
+    let error = fault("not-a-file", path, format!("{} is {what}", path.display()));
+    Err(error.accepted("a regular file").remedy("write the document to a file and name that"))
+}
+
+fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, DocumentError> {
+    let mut bytes = Vec::new();
+    if length <= LARGEST {
+        // A file can have grown since its length was read.
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    }
+    let length = length.max(bytes.len() as u64);
+    if length > LARGEST {
+        let error = fault("too-large", path, format!("{} has {length} bytes", path.display()));
+        return Err(error
+            .accepted(format!("a document of at most {LARGEST} bytes"))
+            .remedy("name the right file, or spread the document over several"));
+    }
+    Ok(bytes)
+}
+
+/// Refuses what somebody other than root could have written or put there.
+fn trusted(path: &Path, metadata: &Metadata) -> Result<(), DocumentError> {
+    let shown = path.display();
+    let refuse = |problem: String, remedy: String| {
+        let error = fault("writable-by-others", path, problem);
+        Err(error.accepted("a document that only root can change, for it is applied as root").remedy(remedy))
+    };
+    if metadata.uid() != 0 {
+        let problem = format!("{shown} belongs to user {}, not to root", metadata.uid());
+        return refuse(problem, format!("look through it, then: chown root {shown}"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let problem = format!("{shown} can be written by others (mode {:04o})", metadata.mode() & 0o7777);
+        return refuse(problem, format!("look through it, then: chmod go-w {shown}"));
+    }
+    // The directory of the name that was given, and that of the file behind a symbolic link.
+    let resolved = std::fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+    for file in [path, &resolved] {
+        let parent = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let directory = std::fs::metadata(parent).map_err(|error| unreadable(parent, &error))?;
+        // In a sticky directory only the owner can replace the file.
+        if directory.mode() & 0o002 != 0 && directory.mode() & 0o1000 == 0 {
+            let parent = parent.display();
+            let problem =
+                format!("others can put another file in the place of {shown}: anybody may write to {parent}");
+            return refuse(problem, format!("look through it, then: chmod o-w {parent}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn codes(path: &Path, user: u32) -> Vec<&'static str> {
+        read_as(&[path.to_owned()], Uid::from_raw(user)).errors.iter().map(|error| error.code).collect()
+    }
+
+    fn write(path: &Path, bytes: &[u8], mode: u32) {
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_read_by_name_without_hidden_files() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(codes(dir.path(), 1), ["no-document"]);
+        for name in ["b.yaml", "a.yaml", ".c.yaml", "d.yml", "e.yaml~"] {
+            write(&dir.path().join(name), name.as_bytes(), 0o644);
+        }
+        let documents = read_as(&[dir.path().to_owned()], Uid::from_raw(1));
+        let names: Vec<_> = documents.sources.iter().map(|source| source.bytes.clone()).collect();
+        assert_eq!(names, [b"a.yaml".to_vec(), b"b.yaml".to_vec()]);
+    }
+
+    #[test]
+    fn a_directory_of_yml_files_says_what_to_rename() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("host.yml"), b"version: 1\n", 0o644);
+        let documents = read_as(&[dir.path().to_owned()], Uid::from_raw(1));
+        assert_eq!(documents.errors[0].remedy.as_deref(), Some("rename host.yml to end in .yaml"));
+    }
+
+    #[test]
+    fn what_is_no_document_is_named_and_never_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(codes(&fifo, 1), ["not-a-file"]);
+        assert_eq!(codes(Path::new("/dev/null"), 1), ["not-a-file"]);
+        assert_eq!(codes(&dir.path().join("missing"), 1), ["no-document"]);
+        let large = dir.path().join("large");
+        File::create(&large).unwrap().set_len(100 << 20).unwrap();
+        assert_eq!(codes(&large, 1), ["too-large"]);
+        assert!(File::open(&large).is_ok() && codes(Path::new("/proc/self/mem"), 1) == ["unreadable"]);
+    }
+
+    #[test]
+    fn root_refuses_what_others_can_write() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("host.yaml");
+        write(&file, b"version: 1\n", 0o644);
+        assert!(codes(&file, 0).is_empty());
+        for mode in [0o664, 0o646, 0o666] {
+            write(&file, b"version: 1\n", mode);
+            assert_eq!(codes(&file, 0), ["writable-by-others"], "{mode:o}");
+            assert!(codes(&file, 1).is_empty(), "{mode:o}");
+        }
+        write(&file, b"version: 1\n", 0o600);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(codes(&file, 0), ["writable-by-others"]);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(codes(&file, 0).is_empty());
+        std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
+        assert_eq!(codes(&file, 0), ["writable-by-others"]);
+    }
 }
