@@ -15,8 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::report::ExitStatus;
 pub use output::Output;
 
-/// Where the document is looked for when none is named.
-pub const DEFAULT_DOCUMENT: &str = "/etc/reconcile/host.yaml";
+use crate::host::documents::DEFAULT_PATH as DEFAULT_DOCUMENT;
 
 /// Makes a hypervisor that passes PCI devices through to guests what one document says.
 ///

@@ -35,8 +35,8 @@ pub(super) fn read_document(
     common: &Common,
     output: &Output,
 ) -> Result<(Document, Vec<Warning>), ExitStatus> {
-    let loaded = read_documents(&common.config).and_then(|sources| document::load(&sources));
-    match loaded {
+    let read = read_documents(&common.config);
+    match document::load_all(&read.sources, read.errors) {
         Ok(loaded) => Ok((loaded.document, loaded.warnings)),
         Err(errors) => Err(output.refuse_document(&errors)),
     }

@@ -87,6 +87,3 @@ fn read(text: &Text, problems: &mut Vec<DocumentError>) -> Option<RawDocument> {
 
 #[cfg(test)]
 mod tests;
-pub fn schema() -> serde_json::Value {
-    serde_json::json!({})
-}
