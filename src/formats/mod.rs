@@ -2,4 +2,5 @@
 
 pub mod cmdline;
 pub mod grub_script;
+pub mod shell;
 pub mod virconf;

@@ -153,5 +153,6 @@ macro_rules! resources {
 }
 
 resources! {
+    kernel_args::KernelArgs,
     qemu_acl::QemuAcl,
 }

@@ -230,8 +230,14 @@ impl<'a> SimulatedHost<'a> {
             argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
         match program {
             Some("modprobe") => self.modprobe(argv),
-            // Images, boot menus and daemons are not modelled: nothing that a later round reads comes from them
-            // but the boot menu, which its boot chain predicts.
+            Some("update-grub") => {
+                for (path, bytes) in crate::boot::predict_regenerated(self) {
+                    let before = self.file_state(&path)?;
+                    self.write_file(&path, &before, &Bytes(bytes), 0o444)?;
+                }
+                Ok(())
+            }
+            // Images and daemons are not modelled: nothing that a later round reads comes from them.
             _ => Ok(()),
         }
     }

@@ -1,0 +1,549 @@
+//! What variables hold after a program has sourced some files, without running anything.
+//!
+//! The program is a POSIX shell under `set -e`, as grub-mkconfig is: a command that fails ends it. So whatever it
+//! makes of its files, it makes only if every command succeeded; an external command that is run for its effect
+//! cannot change a variable, and a value that only a run can tell taints nothing but the variables it flows into.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::ast::{AndOr, Command, Kind, List, Opaque, Pipeline, Quoting, Script, Word, is_name};
+use super::commands::assignment;
+
+/// One file that is sourced.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Its name in messages.
+    pub name: &'a str,
+    /// Its content.
+    pub bytes: &'a [u8],
+}
+
+/// A line of one of the files.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// Name of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Why a value is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Where the doubt arises.
+    pub site: Site,
+    /// What stands there and what it means.
+    pub why: String,
+}
+
+/// One byte of a value and the bytes it was written as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Char {
+    /// The byte.
+    pub byte: u8,
+    /// Index of the file.
+    pub file: usize,
+    /// Where in that file.
+    pub span: Range<usize>,
+    /// How it is quoted there.
+    pub quoting: Quoting,
+}
+
+/// What a variable holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// It is not set.
+    Unset,
+    /// These bytes.
+    Known(Vec<Char>),
+    /// Only a run can tell.
+    Unknown(Doubt),
+}
+
+/// The variables after all files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    variables: BTreeMap<String, Variable>,
+    lost: Option<Doubt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variable {
+    value: Value,
+    assigned: Option<Site>,
+}
+
+impl Environment {
+    /// The bytes of a variable; empty where it is not set.
+    ///
+    /// # Errors
+    /// When only a run can tell.
+    pub fn get(&self, name: &str) -> Result<&[Char], &Doubt> {
+        if let Some(doubt) = &self.lost {
+            return Err(doubt);
+        }
+        match self.variables.get(name).map(|variable| &variable.value) {
+            None | Some(Value::Unset) => Ok(&[]),
+            Some(Value::Known(chars)) => Ok(chars),
+            Some(Value::Unknown(doubt)) => Err(doubt),
+        }
+    }
+
+    /// Where a variable was assigned last.
+    pub fn assigned(&self, name: &str) -> Option<&Site> {
+        self.variables.get(name).and_then(|variable| variable.assigned.as_ref())
+    }
+
+    /// The names of all variables that the files assign.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables
+            .iter()
+            .filter(|(_, variable)| variable.assigned.is_some())
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+/// Follows the files in order. `unknown` are variables that the program or its environment sets before, with values
+/// that cannot be told; `fixed` are variables of the program that a file must not change, because what the program
+/// does with its files depends on them.
+pub fn evaluate(files: &[Source<'_>], unknown: &[&str], fixed: &[&str]) -> Environment {
+    let mut shell = Shell {
+        files,
+        file: 0,
+        variables: BTreeMap::new(),
+        lost: None,
+        readonly: BTreeSet::new(),
+        functions: BTreeMap::new(),
+        fixed,
+        writes: BTreeMap::new(),
+        maybe: 0,
+        returned: None,
+        calls: 0,
+    };
+    for name in unknown {
+        let site = Site { file: "the environment".to_owned(), line: 0 };
+        let why = format!("${name} is set by the program or by the environment that it is started in");
+        let value = Value::Unknown(Doubt { site, why });
+        shell.variables.insert((*name).to_owned(), Variable { value, assigned: None });
+    }
+    for (index, source) in files.iter().enumerate() {
+        shell.file = index;
+        shell.returned = None;
+        let script = Script::parse(source.bytes);
+        let _ = shell.list(&script.list, false);
+        if let Some(error) = &script.error {
+            shell.lose(error.at, format!("the shell stops here: {}", error.why));
+        }
+    }
+    Environment { variables: shell.variables, lost: shell.lost }
+}
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Success,
+    Failure,
+    Unknown,
+}
+
+/// A `return` that is certainly reached: the rest of the file is not read.
+#[derive(Debug)]
+struct Returned;
+
+pub(super) struct Shell<'a> {
+    files: &'a [Source<'a>],
+    pub(super) file: usize,
+    variables: BTreeMap<String, Variable>,
+    lost: Option<Doubt>,
+    readonly: BTreeSet<String>,
+    functions: BTreeMap<String, (usize, Command)>,
+    fixed: &'a [&'a str],
+    /// Variables written since the last conditional began, with the first place.
+    writes: BTreeMap<String, Site>,
+    /// How many conditionals surround the current command.
+    maybe: usize,
+    /// A `return` that may have been reached.
+    returned: Option<Doubt>,
+    calls: usize,
+}
+
+impl Shell<'_> {
+    fn site(&self, at: usize) -> Site {
+        let source = self.files.get(self.file);
+        let before = source.map(|source| source.bytes.get(..at).unwrap_or(source.bytes)).unwrap_or_default();
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        Site { file: source.map(|source| source.name.to_owned()).unwrap_or_default(), line }
+    }
+
+    pub(super) fn doubt(&self, at: usize, why: impl Into<String>) -> Doubt {
+        Doubt { site: self.site(at), why: why.into() }
+    }
+
+    /// From here on nothing is known.
+    pub(super) fn lose(&mut self, at: usize, why: impl Into<String>) {
+        if self.lost.is_none() {
+            self.lost = Some(self.doubt(at, why));
+        }
+    }
+
+    pub(super) fn value(&self, name: &str) -> &Value {
+        self.variables.get(name).map_or(&Value::Unset, |variable| &variable.value)
+    }
+
+    pub(super) fn assign(&mut self, name: &str, value: Value, at: usize) {
+        if self.readonly.contains(name) {
+            self.lose(at, format!("{name} is read-only, and the shell stops at assigning it"));
+        }
+        if self.fixed.contains(&name) {
+            self.lose(at, format!("{name} steers which files the program reads"));
+        }
+        let site = self.site(at);
+        let value = match &self.returned {
+            Some(doubt) => Value::Unknown(doubt.clone()),
+            None => value,
+        };
+        self.writes.entry(name.to_owned()).or_insert_with(|| site.clone());
+        self.variables.insert(name.to_owned(), Variable { value, assigned: Some(site) });
+    }
+
+    /// Runs something that may happen any number of times, or not at all.
+    fn maybe(&mut self, why: &str, run: impl FnOnce(&mut Self)) {
+        let variables = self.variables.clone();
+        let functions = self.functions.clone();
+        let writes = std::mem::take(&mut self.writes);
+        self.maybe += 1;
+        run(self);
+        self.maybe -= 1;
+        let written = std::mem::replace(&mut self.writes, writes);
+        self.variables = variables;
+        for (name, site) in written {
+            let doubt = Doubt { site: site.clone(), why: format!("{name} is assigned {why}") };
+            self.writes.entry(name.clone()).or_insert_with(|| site.clone());
+            self.variables.insert(name, Variable { value: Value::Unknown(doubt), assigned: Some(site) });
+        }
+        // A function that may have been defined may be what a later word calls.
+        for (name, function) in functions {
+            self.functions.entry(name).or_insert(function);
+        }
+    }
+
+    /// `tested`: whether a failure is looked at and so does not end the program.
+    fn list(&mut self, list: &List, tested: bool) -> Result<Status, Returned> {
+        let mut status = Status::Success;
+        for and_or in list {
+            status = self.and_or(and_or, tested)?;
+        }
+        Ok(status)
+    }
+
+    fn and_or(&mut self, and_or: &AndOr, tested: bool) -> Result<Status, Returned> {
+        if and_or.background {
+            return Ok(Status::Success);
+        }
+        let mut status = self.pipeline(&and_or.first, tested || !and_or.rest.is_empty())?;
+        for (index, (and, pipeline)) in and_or.rest.iter().enumerate() {
+            let tested = tested || index + 1 < and_or.rest.len();
+            match (status, and) {
+                (Status::Success, true) | (Status::Failure, false) => {
+                    status = self.pipeline(pipeline, tested)?
+                }
+                (Status::Success, false) | (Status::Failure, true) => {}
+                (Status::Unknown, and) => {
+                    let why = if *and {
+                        "only if the command before \"&&\" succeeds"
+                    } else {
+                        "only if the command before \"||\" fails"
+                    };
+                    self.maybe(why, |shell| {
+                        let _ = shell.pipeline(pipeline, true);
+                    });
+                }
+            }
+        }
+        Ok(status)
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline, tested: bool) -> Result<Status, Returned> {
+        let tested = tested || pipeline.negated;
+        let status = match pipeline.commands.as_slice() {
+            [command] => self.command(command, tested)?,
+            // Each command of a longer pipeline runs in a process of its own.
+            _ => Status::Unknown,
+        };
+        Ok(match (pipeline.negated, status) {
+            (false, status) => status,
+            (true, Status::Success) => Status::Failure,
+            (true, Status::Failure) => Status::Success,
+            (true, Status::Unknown) => Status::Unknown,
+        })
+    }
+
+    fn command(&mut self, command: &Command, tested: bool) -> Result<Status, Returned> {
+        if command.risky_here_document {
+            self.lose(command.at, "a here-document holds an expansion that may assign a variable");
+        }
+        for word in &command.redirections {
+            let _ = self.expand(word);
+        }
+        let status = match &command.kind {
+            Kind::Simple { assignments, words } if words.is_empty() => {
+                let mut status = Status::Success;
+                for assignment in assignments {
+                    let value = match self.expand(&assignment.value) {
+                        Ok(chars) => Value::Known(chars),
+                        Err(doubt) => Value::Unknown(doubt),
+                    };
+                    let substitutes = assignment.value.parts.iter().any(|part| {
+                        matches!(part, super::ast::Part::Opaque { why: Opaque::Substitution, .. })
+                    });
+                    status = if substitutes { Status::Unknown } else { status };
+                    self.assign(&assignment.name, value, assignment.at);
+                }
+                status
+            }
+            Kind::Simple { assignments, words } => {
+                for assignment in assignments {
+                    let _ = self.expand(&assignment.value);
+                }
+                let prefix: Vec<&str> =
+                    assignments.iter().map(|assignment| assignment.name.as_str()).collect();
+                self.run(command.at, words, &prefix)?
+            }
+            Kind::Group(list) => self.list(list, tested)?,
+            Kind::Subshell => Status::Unknown,
+            Kind::If { arms, otherwise } => {
+                for (index, (condition, body)) in arms.iter().enumerate() {
+                    if index == 0 {
+                        self.list(condition, true)?;
+                    } else {
+                        self.maybe("in a conditional", |shell| {
+                            let _ = shell.list(condition, true);
+                        });
+                    }
+                    self.maybe("in a conditional", |shell| {
+                        let _ = shell.list(body, true);
+                    });
+                }
+                self.maybe("in a conditional", |shell| {
+                    let _ = shell.list(otherwise, true);
+                });
+                Status::Unknown
+            }
+            Kind::Loop { condition, body } => {
+                self.maybe("in a loop", |shell| {
+                    let _ = shell.list(condition, true);
+                    let _ = shell.list(body, true);
+                });
+                Status::Unknown
+            }
+            Kind::For { name, words, body } => {
+                for word in words {
+                    let _ = self.expand(word);
+                }
+                self.maybe("in a loop", |shell| {
+                    let doubt = shell.doubt(command.at, format!("{name} is the variable of a loop"));
+                    shell.assign(name, Value::Unknown(doubt), command.at);
+                    let _ = shell.list(body, true);
+                });
+                Status::Unknown
+            }
+            Kind::Case { word, arms } => {
+                let _ = self.expand(word);
+                for arm in arms {
+                    self.maybe("in a conditional", |shell| {
+                        let _ = shell.list(arm, true);
+                    });
+                }
+                Status::Unknown
+            }
+            Kind::Function { name, body } => {
+                self.functions.insert(name.clone(), (self.file, body.as_ref().clone()));
+                Status::Success
+            }
+        };
+        if status == Status::Failure && !tested && self.maybe == 0 {
+            self.lose(command.at, "this command fails, which ends the program (it runs under set -e)");
+        }
+        Ok(status)
+    }
+
+    /// A command with a name: a function, a builtin, or a program.
+    fn run(&mut self, at: usize, words: &[Word], prefix: &[&str]) -> Result<Status, Returned> {
+        for word in words {
+            let _ = self.expand(word);
+        }
+        let literal = |word: &Word| word.literal().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let Some((name, args)) = words.split_first().and_then(|(name, args)| Some((literal(name)?, args)))
+        else {
+            self.lose(at, "the name of the command that stands here is computed");
+            return Ok(Status::Unknown);
+        };
+        if self.functions.contains_key(&name) {
+            self.call(&name, at, prefix);
+            return Ok(Status::Unknown);
+        }
+        let special = matches!(
+            name.as_str(),
+            ":" | "export" | "readonly" | "set" | "unset" | "return" | "times" | "shift"
+        );
+        if special {
+            for name in prefix {
+                let doubt = self.doubt(at, "an assignment before a special builtin");
+                self.assign(name, Value::Unknown(doubt), at);
+            }
+        }
+        match name.as_str() {
+            ":" | "true" | "times" => Ok(Status::Success),
+            "false" => Ok(Status::Failure),
+            "export" | "readonly" => {
+                self.export(&name, args, at);
+                Ok(Status::Success)
+            }
+            "unset" => {
+                self.unset(args, at);
+                Ok(Status::Success)
+            }
+            "read" | "getopts" | "local" => {
+                for arg in args {
+                    match literal(arg) {
+                        Some(arg) => {
+                            let variable = arg.split('=').next().unwrap_or_default().to_owned();
+                            if is_name(&variable) {
+                                let doubt = self.doubt(at, format!("{name} sets {variable}"));
+                                self.assign(&variable, Value::Unknown(doubt), at);
+                            }
+                        }
+                        None => self.lose(at, format!("{name} sets a variable whose name is computed")),
+                    }
+                }
+                Ok(Status::Unknown)
+            }
+            "return" => {
+                let fails = args.first().is_some_and(|arg| literal(arg).as_deref() != Some("0"));
+                if fails {
+                    self.lose(
+                        at,
+                        "a return with a status other than 0 ends the program (it runs under set -e)",
+                    );
+                } else if self.maybe == 0 {
+                    return Err(Returned);
+                } else if self.calls == 0 {
+                    self.returned = Some(self.doubt(at, "what follows is skipped if the shell returns here"));
+                }
+                Ok(Status::Success)
+            }
+            "set" => {
+                let harmless = |arg: &Word| {
+                    matches!(literal(arg).as_deref(), Some("-e" | "-a" | "-x" | "-v" | "+x" | "+v" | "+a"))
+                };
+                if !args.iter().all(harmless) {
+                    self.lose(at, "set changes how the shell reads what follows");
+                }
+                Ok(Status::Success)
+            }
+            "eval" | "." | "source" => {
+                self.lose(at, format!("{name} runs text that is not in this file"));
+                Ok(Status::Unknown)
+            }
+            "exit" | "exec" | "trap" | "alias" | "unalias" | "shift" | "command" | "builtin" | "break"
+            | "continue" | "declare" | "typeset" | "let" | "shopt" | "mapfile" | "readarray" | "enable" => {
+                self.lose(at, format!("{name} may change any variable, or end the program"));
+                Ok(Status::Unknown)
+            }
+            "printf"
+                if args.first().is_none_or(|arg| literal(arg).is_none_or(|arg| arg.starts_with("-v"))) =>
+            {
+                self.lose(at, "printf -v assigns a variable in some shells");
+                Ok(Status::Unknown)
+            }
+            name if name.contains("+=") => {
+                let why = "\"+=\" is no assignment in a POSIX shell: it looks for a command of that name, and the program ends there";
+                self.lose(at, why);
+                Ok(Status::Unknown)
+            }
+            name if name.ends_with('\r') || !name.is_ascii() || name.contains('=') || name.is_empty() => {
+                self.lose(
+                    at,
+                    format!(
+                        "there is no command {name:?}, and the program ends there (it runs under set -e)"
+                    ),
+                );
+                Ok(Status::Unknown)
+            }
+            _ if words.len() > 1
+                && args.first().and_then(literal).is_some_and(|arg| arg == "=" || arg.starts_with("+=")) =>
+            {
+                let why = "blanks around \"=\" make this a command, and the program ends where there is none of that name";
+                self.lose(at, why);
+                Ok(Status::Unknown)
+            }
+            // A program, or a builtin that sets no variable of ours.
+            _ => Ok(Status::Unknown),
+        }
+    }
+
+    fn call(&mut self, name: &str, at: usize, prefix: &[&str]) {
+        const MAX_CALLS: usize = 16;
+        for name in prefix {
+            let doubt = self.doubt(at, "an assignment before a function's call");
+            self.assign(name, Value::Unknown(doubt), at);
+        }
+        let Some((file, body)) = self.functions.get(name).cloned() else { return };
+        if self.calls >= MAX_CALLS {
+            self.lose(at, "functions call each other too deep");
+            return;
+        }
+        let here = std::mem::replace(&mut self.file, file);
+        self.calls += 1;
+        self.maybe(&format!("in the function {name}"), |shell| {
+            let _ = shell.command(&body, true);
+        });
+        self.calls -= 1;
+        self.file = here;
+    }
+
+    fn export(&mut self, command: &str, args: &[Word], at: usize) {
+        for arg in args {
+            let name = match assignment(arg, arg.span.start) {
+                Some(assignment) => {
+                    let value = match self.expand(&assignment.value) {
+                        Ok(chars) => Value::Known(chars),
+                        Err(doubt) => Value::Unknown(doubt),
+                    };
+                    self.assign(&assignment.name, value, assignment.at);
+                    Some(assignment.name)
+                }
+                None => arg.bare().filter(|name| is_name(name) || name.starts_with('-')),
+            };
+            match name {
+                Some(name) if command == "readonly" => {
+                    self.readonly.insert(name);
+                }
+                Some(_) => {}
+                None => self.lose(at, format!("{command} is given a name that is computed")),
+            }
+        }
+    }
+
+    fn unset(&mut self, args: &[Word], at: usize) {
+        let mut functions = false;
+        for arg in args {
+            match arg.bare() {
+                Some(option) if option == "-f" => functions = true,
+                Some(option) if option == "-v" => functions = false,
+                Some(name) if functions => {
+                    self.functions.remove(&name);
+                }
+                Some(name) if is_name(&name) => self.assign(&name, Value::Unset, at),
+                _ => self.lose(at, "unset is given a name that is computed"),
+            }
+        }
+    }
+}

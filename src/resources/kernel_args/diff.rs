@@ -1,0 +1,322 @@
+//! The one definition of "the same" for kernel arguments.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Chain, Item, KernelArgs, Spec, State};
+use crate::boot::{Edits, Given, Judged, MenuEntry, Wanted, Wish, grub_d, is_meant, wanted};
+use crate::formats::cmdline;
+use crate::plan::{
+    Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Verdict, Warning,
+};
+use crate::resources::{Findings, Resource};
+use crate::types::KernelArg;
+
+pub(super) fn diff(spec: &Spec, state: &State) -> Findings {
+    match &state.chain {
+        Ok(chain) => Judge::new(spec, state, chain).findings(),
+        Err(reasons) => {
+            let refused = |item: &Item| {
+                let objection = Objection {
+                    subject: item.name(),
+                    chain: reasons.clone(),
+                    lifted_by: lifted_by(reasons),
+                };
+                ItemVerdict::new(item.name(), Verdict::Refused(objection)).origin(&item.origin)
+            };
+            Findings { items: spec.items().map(refused).collect(), warnings: Vec::new() }
+        }
+    }
+}
+
+fn lifted_by(reasons: &[Reason]) -> LiftedBy {
+    let remedy = reasons.iter().rev().find_map(|reason| reason.remedy.clone());
+    remedy.map_or(LiftedBy::Nothing, LiftedBy::Operator)
+}
+
+/// What is asked about one argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Question {
+    Present(Wanted),
+    Absent(KernelArg),
+}
+
+impl Question {
+    /// Whether these arguments are as asked.
+    fn holds(&self, args: &[&KernelArg]) -> bool {
+        match self {
+            Self::Present(wanted) => wanted.given_by(args),
+            Self::Absent(absent) => !args.iter().any(|arg| is_meant(absent, arg)),
+        }
+    }
+}
+
+struct Judge<'a> {
+    spec: &'a Spec,
+    state: &'a State,
+    chain: &'a Chain,
+    /// Each item with its question; items that are refused from the start have none.
+    asked: Vec<(&'a Item, Option<Question>)>,
+    refused: BTreeMap<String, Objection>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(spec: &'a Spec, state: &'a State, chain: &'a Chain) -> Self {
+        let mut judge = Self { spec, state, chain, asked: Vec::new(), refused: BTreeMap::new() };
+        let wishes = wanted(&spec.present.iter().map(|item| item.arg.clone()).collect::<Vec<_>>());
+        let present = spec.present.iter().zip(wishes.into_iter().map(Question::Present));
+        let absent = spec.absent.iter().map(|item| (item, Question::Absent(item.arg.clone())));
+        for (item, question) in present.chain(absent) {
+            let objection = judge.objection(item, matches!(question, Question::Present(_)));
+            judge.asked.push((item, objection.is_none().then_some(question)));
+            if let Some(objection) = objection {
+                judge.refused.insert(item.name(), objection);
+            }
+        }
+        judge
+    }
+
+    /// Why an item cannot even be asked for.
+    fn objection(&self, item: &Item, present: bool) -> Option<Objection> {
+        if let Some((other, origin)) = &item.contradicted_by {
+            let text = format!("the document asks for {} and for the opposite, {other}", item.arg);
+            let reason = Reason::new("arguments-contradict", text).at(origin);
+            let lifted_by = LiftedBy::Document(format!("keep one of {} and {other}", item.arg));
+            return Some(Objection { subject: item.name(), chain: vec![reason], lifted_by });
+        }
+        let reason = if present { self.chain.chain.unpassable(&item.arg) } else { None }?;
+        let chain = vec![reason];
+        Some(Objection { subject: item.name(), lifted_by: lifted_by(&chain), chain })
+    }
+
+    fn findings(mut self) -> Findings {
+        let persisted = self.chain.persisted.args();
+        let (edits, refused) = self.edits(&persisted);
+        self.refused.extend(refused);
+        let mut items: Vec<ItemVerdict> =
+            self.asked.iter().map(|(item, question)| self.verdict(item, question.as_ref(), &edits)).collect();
+        items.extend(self.taken_back(&edits));
+        let changed = items.iter().any(|item| matches!(&item.verdict, Verdict::Change(change) if !change.steps.is_empty()));
+        if let (false, Some(step)) = (changed, edits.steps.first()) {
+            // Every argument is as it should be, and our drop-in is not what we would write.
+            let reason = Reason::new("drop-in-altered", "our drop-in is not as reconcile writes it").at(step.target());
+            let target = step.target();
+            items.push(ItemVerdict::new(target, Verdict::Change(self.change(&edits, reason))));
+        }
+        Findings { items, warnings: self.exempt().into_iter().collect() }
+    }
+
+    /// Whether the sources are as asked: a single-valued parameter is not given a second value either, although the
+    /// last one would count.
+    fn is_persisted(&self, question: &Question, args: &[&KernelArg]) -> bool {
+        let clear = match question {
+            Question::Present(wanted) => wanted.conflicts(args).is_empty(),
+            Question::Absent(_) => true,
+        };
+        clear && question.holds(args)
+    }
+
+    /// The edits for all items together; where they fail, for as many of them as possible.
+    fn edits(&self, persisted: &[&KernelArg]) -> (Edits, BTreeMap<String, Objection>) {
+        let all: Vec<&(&Item, Option<Question>)> = self.asked.iter().filter(|(_, question)| question.is_some()).collect();
+        let mut refused = BTreeMap::new();
+        if let Ok(edits) = self.edits_for(&all) {
+            return (edits, refused);
+        }
+        let (mut chosen, wrong): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, question)| {
+            question.as_ref().is_some_and(|question| self.is_persisted(question, persisted))
+        });
+        let mut edits = self.edits_for(&chosen).unwrap_or_default();
+        for asked in wrong {
+            // The document's order is the drop-in's.
+            let mut more = chosen.clone();
+            more.push(asked);
+            more.sort_by_key(|asked| self.asked.iter().position(|other| std::ptr::eq(other, *asked)));
+            match self.edits_for(&more) {
+                Ok(with) => (chosen, edits) = (more, with),
+                Err(objection) => {
+                    refused.insert(asked.0.name(), objection);
+                }
+            }
+        }
+        (edits, refused)
+    }
+
+    fn edits_for(&self, asked: &[&(&Item, Option<Question>)]) -> Result<Edits, Objection> {
+        let mut present = Vec::new();
+        let mut absent = Vec::new();
+        for (item, question) in asked.iter().copied() {
+            match question {
+                Some(Question::Present(_)) => present.push(item.arg.clone()),
+                Some(Question::Absent(_)) => absent.push(item.arg.clone()),
+                None => {}
+            }
+        }
+        if !self.spec.takes_back {
+            present.extend(self.ours().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect::<Vec<_>>());
+        }
+        self.chain.chain.edits(&self.chain.sources, &Wish { present: &present, absent: &absent })
+    }
+
+    /// What our drop-in gives today.
+    fn ours(&self) -> impl Iterator<Item = &Given> {
+        self.chain.persisted.given.iter().filter(|given| given.ours)
+    }
+
+    fn change(&self, edits: &Edits, reason: Reason) -> Change {
+        let mut change = Change::new(Phase::Persisted, edits.steps.clone(), Disruption::Reboot, reason);
+        change.followups.insert(Followup::BootLoader);
+        change
+    }
+
+    fn verdict(&self, item: &Item, question: Option<&Question>, edits: &Edits) -> ItemVerdict {
+        let verdict = match (self.refused.get(&item.name()), question) {
+            (Some(objection), _) => Verdict::Refused(objection.clone()),
+            (None, Some(question)) => self.judge(item, question, edits),
+            (None, None) => Verdict::InSync,
+        };
+        ItemVerdict::new(item.name(), verdict).origin(&item.origin)
+    }
+
+    fn judge(&self, item: &Item, question: &Question, edits: &Edits) -> Verdict {
+        if !self.is_persisted(question, &self.chain.persisted.args()) {
+            let mut change = self.change(edits, self.why_wrong(question));
+            if edits.ours.contains(&item.arg) {
+                change.owns.push(self.owned(&item.arg, Some(item.name())));
+            }
+            return Verdict::Change(change);
+        }
+        if let Some(entry) = self.stale_entry(question) {
+            let text = format!("the menu entry \"{}\" {}", entry.title, not_as_asked(question));
+            let reason = Reason::new("menu-stale", text).at(&entry.at);
+            return Verdict::Change(self.change(&Edits::default(), reason));
+        }
+        let Some(running) = &self.state.running else { return Verdict::InSync };
+        if question.holds(&running.args()) {
+            return Verdict::InSync;
+        }
+        let text = format!("the running kernel's command line {}", not_as_asked(question));
+        let why = Reason::new("reboot-needed", text).at("/proc/cmdline");
+        if self.state.booted_since.contains(&item.name()) {
+            Verdict::Stuck { why: self.why_stuck(question) }
+        } else {
+            Verdict::PendingReboot { why }
+        }
+    }
+
+    /// The first entry of ours that does not pass what is asked.
+    fn stale_entry(&self, question: &Question) -> Option<&MenuEntry> {
+        let ours = self.chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
+        ours.into_iter().find(|entry| !question.holds(&entry.args.iter().collect::<Vec<_>>()))
+    }
+
+    /// What in the sources is not as asked.
+    fn why_wrong(&self, question: &Question) -> Reason {
+        let kernel: Vec<&Given> = self.chain.persisted.kernel().collect();
+        let args: Vec<&KernelArg> = kernel.iter().map(|given| &given.arg).collect();
+        let found = match question {
+            Question::Present(wanted) => wanted.conflicts(&args).first().and_then(|&at| kernel.get(at)),
+            Question::Absent(absent) => kernel.iter().find(|given| is_meant(absent, &given.arg)),
+        };
+        match (question, found) {
+            (Question::Present(_), Some(given)) => {
+                let text = format!("{} is given instead", given.arg);
+                Reason::new("argument-conflicts", text).at(&given.at)
+            }
+            (Question::Absent(_), Some(given)) => {
+                Reason::new("argument-unwanted", format!("{} is given", given.arg)).at(&given.at)
+            }
+            (Question::Present(wanted), None) => self.why_missing(wanted),
+            (Question::Absent(_), None) => Reason::new("argument-unwanted", "it is given"),
+        }
+    }
+
+    fn why_missing(&self, wanted: &Wanted) -> Reason {
+        let behind = self.chain.persisted.given.iter().find(|given| given.arg == wanted.arg);
+        match behind {
+            Some(given) => {
+                let text = "it is given where it has no effect: behind a bare -- or before something that undoes it";
+                Reason::new("argument-without-effect", text).at(&given.at)
+            }
+            None => Reason::new("argument-missing", "no file of the boot loader's configuration gives it"),
+        }
+    }
+
+    /// Persisted, in the menu, booted since, and still not there: why?
+    fn why_stuck(&self, question: &Question) -> Reason {
+        let base = |text: String| Reason::new("argument-ineffective", text).at("/proc/cmdline");
+        let what = not_as_asked(question);
+        let Some(running) = &self.state.running else { return base(format!("the kernel {what}")) };
+        if let Question::Present(wanted) = question {
+            if running.line.init.iter().any(|token| token.arg == wanted.arg) {
+                let text = format!("{} stands behind a bare --, where the kernel does not read it", wanted.arg);
+                return base(text).remedy("find the -- in the boot loader's configuration and move it to the end");
+            }
+            if running.bytes + 1 >= cmdline::MAX_BYTES {
+                let text = format!("the command line was cut off at {} bytes", cmdline::MAX_BYTES);
+                return base(text).remedy("shorten the command line");
+            }
+        }
+        let args = running.args();
+        let booted = |entry: &&MenuEntry| {
+            let configured = entry.args.iter().filter(|arg| !cmdline::is_injected(arg));
+            configured.into_iter().all(|arg| args.contains(&arg))
+        };
+        let ours = self.chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
+        if self.chain.entries.is_some() && ours.into_iter().find(booted).is_none() {
+            let text = format!("the system was booted since, and its command line {what}: another menu entry was booted, or one edited by hand");
+            return base(text).remedy("boot the default entry of the menu, or look for a second boot loader's configuration");
+        }
+        base(format!("the system was booted since, and its command line {what}"))
+            .remedy("find out what boots this system: another boot loader's configuration may be in charge")
+    }
+
+    /// What was ours and is not asked for any more.
+    fn taken_back(&self, edits: &Edits) -> Vec<ItemVerdict> {
+        if !self.spec.takes_back {
+            return Vec::new();
+        }
+        let asked = |given: &&Given| self.spec.present.iter().any(|item| item.arg == given.arg && !self.refused.contains_key(&item.name()));
+        let gone = self.ours().filter(|given| !asked(given));
+        // What is forbidden as well has its verdict already.
+        let gone = gone.filter(|given| !self.spec.absent.iter().any(|item| is_meant(&item.arg, &given.arg)));
+        gone.map(|given| {
+            let reason = Reason::new("argument-taken-back", "the document no longer asks for it").at(&given.at);
+            let mut change = self.change(edits, reason);
+            change.owns.push(self.owned(&given.arg, None));
+            ItemVerdict::new(given.arg.to_string(), Verdict::Change(change))
+        })
+        .collect()
+    }
+
+    fn owned(&self, arg: &KernelArg, written: Option<String>) -> OwnedItem {
+        let own = self.chain.sources.own.as_ref();
+        let target = own.map_or_else(|| PathBuf::from(grub_d::OWN_DROP_IN), |(path, _)| path.clone());
+        OwnedItem { item: arg.to_string(), target, before: None, written }
+    }
+
+    /// Entries that are not judged and do not pass what is asked.
+    fn exempt(&self) -> Option<Warning> {
+        let questions: Vec<&Question> = self.asked.iter().filter_map(|(_, question)| question.as_ref()).collect();
+        let without = self.chain.entries.iter().flatten().filter_map(|entry| {
+            let args: Vec<&KernelArg> = entry.args.iter().collect();
+            let Judged::Exempt(why) = entry.judged else { return None };
+            let differs = questions.iter().any(|question| !question.holds(&args));
+            differs.then(|| format!("\"{}\" ({}): {why}", entry.title, entry.at))
+        });
+        let without: Vec<String> = without.collect();
+        (!without.is_empty()).then(|| Warning {
+            resource: Cow::Borrowed(KernelArgs::KEY),
+            subject: "menu entries".to_owned(),
+            reason: Reason::new("entries-exempt", format!("not judged: {}", without.join("; "))),
+        })
+    }
+}
+
+fn not_as_asked(question: &Question) -> String {
+    match question {
+        Question::Present(wanted) => format!("does not give {}", wanted.arg),
+        Question::Absent(absent) => format!("still gives {absent}"),
+    }
+}

@@ -1,0 +1,137 @@
+//! Arguments that do nothing, or something else than their reader thinks.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::{KernelArgs, Spec, State};
+use crate::boot::{Judged, MenuEntry};
+use crate::formats::cmdline;
+use crate::host::{HostError, ReadHost};
+use crate::plan::{Reason, Warning};
+use crate::resources::Resource;
+use crate::types::KernelArg;
+
+/// What decides whether an argument has a reader on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Platform {
+    processor: Processor,
+    dracut: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Processor {
+    Intel,
+    /// AMD, or Hygon, whose processors have AMD's IOMMU.
+    Amd,
+    Arm,
+    Unknown,
+}
+
+impl Platform {
+    /// Reads `/proc/cpuinfo` and which initramfs generator is there.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    pub fn observe(host: &dyn ReadHost) -> Result<Self, HostError> {
+        let text = host.text(Path::new("/proc/cpuinfo"))?.unwrap_or_default();
+        let has = |needle: &str| text.lines().any(|line| line.contains(needle));
+        let processor = if has("GenuineIntel") {
+            Processor::Intel
+        } else if has("AuthenticAMD") || has("HygonGenuine") {
+            Processor::Amd
+        } else if has("CPU implementer") {
+            Processor::Arm
+        } else {
+            Processor::Unknown
+        };
+        let any = |paths: &[&str]| {
+            paths.iter().try_fold(false, |found, path| Ok(found || host.exists(Path::new(path))?))
+        };
+        let dracut = any(&["/usr/bin/dracut", "/usr/sbin/dracut", "/usr/lib/dracut"])?;
+        let other = any(&["/usr/sbin/mkinitramfs", "/usr/sbin/update-initramfs", "/etc/initramfs-tools"])?;
+        // Where neither is found nothing is known, and nothing is said.
+        Ok(Self { processor, dracut: (dracut || other).then_some(dracut) })
+    }
+}
+
+pub(super) fn lint(spec: &Spec, state: &State) -> Vec<Warning> {
+    let warning = |subject: String, reason: Reason| Warning { resource: Cow::Borrowed(KernelArgs::KEY), subject, reason };
+    let mut warnings = Vec::new();
+    for item in &spec.present {
+        let reasons = about(&item.arg, state.platform);
+        warnings.extend(reasons.into_iter().map(|reason| warning(item.name(), reason.at(&item.origin))));
+    }
+    if let Ok(chain) = &state.chain {
+        let ours = chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
+        let longest = ours.map(length).max().unwrap_or(0).max(chain.persisted.length);
+        if longest >= cmdline::MAX_BYTES {
+            let text = format!("the command line has {longest} bytes and the kernel keeps {}", cmdline::MAX_BYTES - 1);
+            let reason = Reason::new("command-line-too-long", text).remedy("take arguments out of the configuration");
+            warnings.push(warning("command line".to_owned(), reason));
+        }
+    }
+    warnings
+}
+
+/// The command line that the entry makes: `BOOT_IMAGE=` comes from GRUB.
+fn length(entry: &MenuEntry) -> usize {
+    let args = entry.args.iter().map(|arg| arg.to_string().len() + 1).sum::<usize>();
+    "BOOT_IMAGE=".len() + entry.kernel.len() + args
+}
+
+fn about(arg: &KernelArg, platform: Platform) -> Vec<Reason> {
+    let values = || arg.value().unwrap_or_default().split(',');
+    let mut reasons = Vec::new();
+    if arg.is_named("amd_iommu") {
+        match platform.processor {
+            Processor::Intel => reasons.push(no_reader("amd_iommu", "this processor is Intel's", "use intel_iommu=on")),
+            Processor::Arm => reasons.push(no_reader("amd_iommu", "this processor is an Arm", ARM)),
+            Processor::Amd | Processor::Unknown => {}
+        }
+        if values().any(|value| value == "on") {
+            let text = "amd_iommu knows no value \"on\": AMD's IOMMU is on unless it is turned off";
+            reasons.push(Reason::new("argument-value-unknown", text).remedy("leave the argument out"));
+        }
+    }
+    if arg.is_named("intel_iommu") {
+        match platform.processor {
+            Processor::Amd => {
+                let remedy = "leave the argument out: AMD's IOMMU is on unless it is turned off";
+                reasons.push(no_reader("intel_iommu", "this processor has AMD's IOMMU", remedy));
+            }
+            Processor::Arm => reasons.push(no_reader("intel_iommu", "this processor is an Arm", ARM)),
+            Processor::Intel | Processor::Unknown => {}
+        }
+    }
+    if arg.is_named("iommu") {
+        if let Some(value) = values().find(|value| matches!(*value, "on" | "1")) {
+            let text = format!("iommu knows no value \"{value}\"");
+            let remedy = "leave it out; intel_iommu=on turns Intel's IOMMU on, iommu=pt spares the host's own devices";
+            reasons.push(Reason::new("argument-value-unknown", text).remedy(remedy));
+        }
+        if platform.processor == Processor::Arm {
+            reasons.push(no_reader("iommu", "this processor is an Arm", ARM));
+        }
+    }
+    if arg.name().starts_with("rd.driver.") && platform.dracut == Some(false) {
+        let remedy = "use the sections modules and blacklist, which reach an initramfs of initramfs-tools";
+        reasons.push(no_reader(arg.name(), "only dracut's initramfs reads it, and this one is not dracut's", remedy));
+    }
+    let compared = ["modprobe.blacklist", "module_blacklist"].iter().any(|name| arg.is_named(name));
+    if compared && arg.value().is_some_and(|value| value.contains('-')) {
+        let text = format!("{} compares names byte by byte with their form with underscores: a name with a hyphen matches none", arg.name());
+        let remedy = format!("write {}={}", arg.name(), arg.value().unwrap_or_default().replace('-', "_"));
+        reasons.push(Reason::new("hyphen-in-blacklist", text).remedy(remedy));
+    }
+    if arg.is_named("pcie_acs_override") {
+        let text = "only kernels with a patch that is not part of Linux read it, and where they do groups are no longer isolated";
+        reasons.push(Reason::new("argument-without-reader", text).remedy("hand whole IOMMU groups to guests"));
+    }
+    reasons
+}
+
+const ARM: &str = "use iommu.passthrough=1 where the host's own devices shall not be translated";
+
+fn no_reader(name: &str, why: &str, remedy: &str) -> Reason {
+    Reason::new("argument-without-reader", format!("{name} has no effect here: {why}")).remedy(remedy)
+}

@@ -1,0 +1,93 @@
+//! What is asked for, by the `kernel_args` section and by others.
+
+use crate::boot::is_meant;
+use crate::document::Document;
+use crate::engine::Facts;
+use crate::types::KernelArg;
+
+/// One argument that is asked for or forbidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The argument.
+    pub arg: KernelArg,
+    /// Where the document says so, or which section contributes it.
+    pub origin: String,
+    /// The argument and place of another item that says the opposite.
+    pub contradicted_by: Option<(KernelArg, String)>,
+}
+
+impl Item {
+    fn new(arg: KernelArg, origin: impl ToString) -> Self {
+        Self { arg, origin: origin.to_string(), contradicted_by: None }
+    }
+
+    /// The item's name in reports.
+    pub fn name(&self) -> String {
+        self.arg.to_string()
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spec {
+    /// Must be given, in this order.
+    pub present: Vec<Item>,
+    /// Must not be given: `name=value` exactly, or `name` with any value.
+    pub absent: Vec<Item>,
+    /// Whether what is ours and not asked for goes: the section is in the document.
+    pub takes_back: bool,
+}
+
+impl Spec {
+    /// Both lists.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.present.iter().chain(&self.absent)
+    }
+}
+
+/// Arguments that other sections ask for, with their origin.
+///
+/// `vfio-pci.ids=` from `vfio_pci.ids` belongs here where vfio-pci is built into an installed kernel: then
+/// modprobe.d does not reach it.
+fn contributed(_document: &Document, _facts: &Facts) -> Vec<(KernelArg, String)> {
+    Vec::new()
+}
+
+pub(super) fn derive(document: &Document, facts: &Facts) -> Option<Spec> {
+    let contributed = contributed(document, facts);
+    if document.kernel_args.is_none() && contributed.is_empty() {
+        return None;
+    }
+    let mut spec = Spec { takes_back: document.kernel_args.is_some(), ..Spec::default() };
+    let section = document.kernel_args.iter();
+    let entries = section.clone().flat_map(|section| &section.present);
+    let asked = entries.map(|entry| Item::new(entry.value.clone(), &entry.place));
+    let items = asked.chain(contributed.into_iter().map(|(arg, origin)| Item::new(arg, origin)));
+    for item in items {
+        // The size before a `hugepages=` may come several times; anything else that is said twice is said once.
+        let pair = item.arg.is_named("hugepagesz") || item.arg.is_named("hugepages");
+        if pair || !spec.present.iter().any(|known| known.arg == item.arg) {
+            spec.present.push(item);
+        }
+    }
+    let absent = section.flat_map(|section| &section.absent);
+    spec.absent = absent.map(|entry| Item::new(entry.value.clone(), &entry.place)).collect();
+    mark_contradictions(&mut spec);
+    Some(spec)
+}
+
+/// Two values for one single-valued parameter, or an argument that is asked for and forbidden.
+fn mark_contradictions(spec: &mut Spec) {
+    let wishes = crate::boot::wanted(&spec.present.iter().map(|item| item.arg.clone()).collect::<Vec<_>>());
+    let present = spec.present.clone();
+    let args: Vec<&KernelArg> = present.iter().map(|item| &item.arg).collect();
+    for (item, wanted) in spec.present.iter_mut().zip(&wishes) {
+        let conflict = wanted.conflicts(&args).first().and_then(|&at| present.get(at));
+        let forbidden = spec.absent.iter().find(|absent| is_meant(&absent.arg, &item.arg));
+        item.contradicted_by = conflict.or(forbidden).map(|other| (other.arg.clone(), other.origin.clone()));
+    }
+    for item in &mut spec.absent {
+        let wanted = present.iter().find(|wanted| is_meant(&item.arg, &wanted.arg));
+        item.contradicted_by = wanted.map(|wanted| (wanted.arg.clone(), wanted.origin.clone()));
+    }
+}

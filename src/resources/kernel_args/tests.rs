@@ -1,0 +1,1 @@
+//! Whole diffs over small trees.
