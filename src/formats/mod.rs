@@ -3,4 +3,8 @@
 pub mod cmdline;
 pub mod grub_script;
 pub mod shell;
+pub mod glob;
+pub mod kmod_index;
+pub mod modprobe;
+pub mod modules_load;
 pub mod virconf;
