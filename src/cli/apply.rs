@@ -18,7 +18,8 @@ pub(super) fn run(common: &Common, args: &ApplyArgs, output: &mut Output) -> Exi
     }
     let unattended = args.yes || args.boot;
     if !args.dry_run && !unattended && !can_ask() {
-        let message = "there is no terminal to ask on: pass --yes to apply without asking, or --dry-run to look";
+        let message =
+            "there is no terminal to ask on: pass --yes to apply without asking, or --dry-run to look";
         return output.fail(ExitStatus::Usage, message);
     }
     let result = if args.dry_run { dry_run(common, args, output) } else { apply(common, args, output) };

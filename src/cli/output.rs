@@ -9,9 +9,9 @@ use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 
 use super::{Colour, Common, Format};
+use crate::document::{DocumentError, DocumentErrors};
 use crate::engine::Progress;
 use crate::plan::Step;
-use crate::document::{DocumentError, DocumentErrors};
 use crate::report::{Detail, ExitStatus, Report, SCHEMA, render};
 
 /// Standard output for results, standard error for errors and progress.
@@ -93,7 +93,12 @@ impl Output {
         let status = ExitStatus::Document;
         if self.json() {
             let document_errors = errors.errors();
-            self.document(&DocumentFailure { schema: SCHEMA, in_sync: false, exit_status: status, document_errors });
+            self.document(&DocumentFailure {
+                schema: SCHEMA,
+                in_sync: false,
+                exit_status: status,
+                document_errors,
+            });
         } else {
             self.diagnostic(&errors.render(self.styled_errors()));
         }

@@ -27,7 +27,8 @@ pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
 fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let prepared = prepare(common, output)?;
     let host: &dyn ReadHost = &prepared.machine;
-    let facts = Facts::gather(&prepared.document, host).map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
+    let facts = Facts::gather(&prepared.document, host)
+        .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
     let selection = selection(common, Scope::Full);
     let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);
     last.warnings.extend(prepared.warnings.iter().cloned());

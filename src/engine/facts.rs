@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::devices::Devices;
 use crate::document::Document;
-use crate::host::{Reach, ReadHost};
+use crate::host::{Kernels, Reach, ReadHost};
 use crate::resources::ObserveError;
 
 /// Facts of one round; plain data, so that deriving is pure.
@@ -16,6 +16,8 @@ pub struct Facts {
     pub boot_id: Option<String>,
     /// The functions that the document concerns.
     pub devices: Devices,
+    /// The running and the installed kernels.
+    pub kernels: Kernels,
 }
 
 impl Facts {
@@ -28,6 +30,7 @@ impl Facts {
             reach: host.reach(),
             boot_id: host.text(Path::new("/proc/sys/kernel/random/boot_id"))?,
             devices: Devices::gather(document, host)?,
+            kernels: Kernels::read(host)?,
         })
     }
 }

@@ -1,21 +1,33 @@
 //! depmod's text indexes of one kernel: `modules.dep`, `modules.builtin`, `modules.alias` (`depmod(8)`).
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::glob;
 use crate::types::ModuleName;
 
-/// The modules of `modules.dep` or `modules.builtin` with their paths below `/lib/modules/RELEASE`.
-pub fn modules(index: &[u8]) -> BTreeMap<ModuleName, String> {
+/// Which of `wanted` are in `modules.dep` or `modules.builtin`, with their paths below `/lib/modules/RELEASE`.
+pub fn find(index: &[u8], wanted: &BTreeSet<ModuleName>) -> BTreeMap<ModuleName, String> {
     let text = String::from_utf8_lossy(index);
     let module = |line: &str| {
         let path = line.split(':').next()?.trim();
-        let file = path.rsplit('/').next()?;
-        let (name, _) = file.split_once(".ko")?;
-        Some((name.parse().ok()?, path.to_owned()))
+        let name = module_of_path(path)?;
+        wanted.contains(&name).then(|| (name, path.to_owned()))
     };
     text.lines().filter_map(module).collect()
+}
+
+/// The lines of `modules.dep`: the path of each module and the paths of those that it needs.
+pub fn dependencies(index: &str) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+    index.lines().filter_map(|line| {
+        let (path, needs) = line.split_once(':')?;
+        Some((path.trim(), needs.split_ascii_whitespace()))
+    })
+}
+
+/// The module in a path such as `kernel/drivers/vfio/pci/vfio-pci.ko.xz`.
+pub fn module_of_path(path: &str) -> Option<ModuleName> {
+    let (name, _) = path.rsplit('/').next()?.split_once(".ko")?;
+    name.parse().ok()
 }
 
 /// The modules of `modules.alias` (or `modules.builtin.alias`) whose patterns match `alias`: a device's modalias, or a
@@ -35,8 +47,10 @@ mod tests {
 
     #[test]
     fn reads_paths_of_every_compression() {
-        let found = modules(
-            b"kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz\nupdates/dkms/nvidia.ko:\nkernel/fs/ext4.ko\n\nnonsense\n",
+        let wanted = ["ext4", "nvidia", "vfio_pci", "gone"].map(|name| name.parse().unwrap()).into();
+        let found = find(
+            b"kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz\nupdates/dkms/nvidia.ko:\nkernel/fs/ext4.ko\n\nnonsense\nkernel/x.ko:\n",
+            &wanted,
         );
         let names: Vec<&str> = found.keys().map(ModuleName::as_str).collect();
         assert_eq!(names, ["ext4", "nvidia", "vfio_pci"]);

@@ -1,10 +1,10 @@
 //! File formats: text to value and back, lossless, no I/O.
 
 pub mod cmdline;
-pub mod grub_script;
-pub mod shell;
 pub mod glob;
+pub mod grub_script;
 pub mod kmod_index;
 pub mod modprobe;
 pub mod modules_load;
+pub mod shell;
 pub mod virconf;

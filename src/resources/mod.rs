@@ -6,6 +6,8 @@
 //!
 //! To add one: write `resources/NAME.rs` with a type that implements [`Resource`], and add its line to `REGISTRY`.
 
+mod own_file;
+
 use std::fmt;
 
 use crate::document::Document;
@@ -154,5 +156,6 @@ macro_rules! resources {
 
 resources! {
     kernel_args::KernelArgs,
+    blacklist::Blacklist,
     qemu_acl::QemuAcl,
 }
