@@ -161,6 +161,60 @@ fn is_installed(host: &dyn ReadHost, unit: &str) -> Result<bool, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::{EmptyHost, Reach, SimulatedHost};
+
+    const EMPTY: EmptyHost = EmptyHost(Reach::Machine);
+
+    fn version(host: &SimulatedHost<'_>) -> Option<String> {
+        installed_version(host).unwrap().map(|version| version.to_string())
+    }
+
+    #[test]
+    fn the_library_that_programs_load_tells_the_version() {
+        let mut host = SimulatedHost::new(&EMPTY);
+        assert_eq!(version(&host), None);
+        host.put_file("/usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0", "");
+        host.put_file("/usr/lib/x86_64-linux-gnu/libvirt-qemu.so.0.11000.0", "");
+        assert_eq!(version(&host).as_deref(), Some("9.0.0"));
+        host.put_file("/usr/lib/x86_64-linux-gnu/libvirt.so.0.10001.0", "");
+        assert_eq!(version(&host).as_deref(), Some("10.1.0"));
+        host.put_link("/usr/lib/x86_64-linux-gnu/libvirt.so.0", "libvirt.so.0.9000.0");
+        assert_eq!(version(&host).as_deref(), Some("9.0.0"));
+        let mut other = SimulatedHost::new(&EMPTY);
+        other.put_file("/usr/lib64/libvirt.so.0.11003.0", "");
+        assert_eq!(version(&other).as_deref(), Some("11.3.0"));
+    }
+
+    #[test]
+    fn the_package_database_is_asked_next() {
+        let stanza = |package: &str, status: &str, version: &str| {
+            format!("Package: {package}\nStatus: {status}\nArchitecture: amd64\nVersion: {version}\n\n")
+        };
+        let mut host = SimulatedHost::new(&EMPTY);
+        let removed = stanza("libvirt-daemon-driver-qemu", "deinstall ok config-files", "8.0.0-1");
+        host.put_file("/var/lib/dpkg/status", removed.clone());
+        assert_eq!(version(&host), None);
+        let other = stanza("libvirt0-dbg", "install ok installed", "7.0.0-1");
+        let installed = stanza("libvirt0", "install ok installed", "9.0.0-4+deb12u2");
+        host.put_file("/var/lib/dpkg/status", format!("{removed}{other}{installed}"));
+        assert_eq!(version(&host).as_deref(), Some("9.0.0"));
+    }
+
+    #[test]
+    fn only_installed_units_are_restarted() {
+        let restart = |host: &SimulatedHost<'_>, blocking| {
+            libvirt_restart(host, blocking).unwrap().map(|words| words.join(" "))
+        };
+        let mut host = SimulatedHost::new(&EMPTY);
+        assert_eq!(restart(&host, true), None);
+        host.put_file("/lib/systemd/system/libvirtd.service", "");
+        assert_eq!(restart(&host, true).as_deref(), Some("systemctl try-restart libvirtd.service"));
+        host.put_file("/usr/lib/systemd/system/virtqemud.service", "");
+        let both = "systemctl --no-block try-restart virtqemud.service libvirtd.service";
+        assert_eq!(restart(&host, false).as_deref(), Some(both));
+        host.put_link("/etc/systemd/system/libvirtd.service", "/dev/null");
+        assert_eq!(restart(&host, true).as_deref(), Some("systemctl try-restart virtqemud.service"));
+    }
 
     #[test]
     fn versions_from_names() {

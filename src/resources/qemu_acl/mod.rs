@@ -325,7 +325,7 @@ fn verdicts(
     for Wanted { node, origin, needs } in wanted {
         let verdict = match &change {
             Some(change) if missing.contains(node.as_str()) => {
-                let text = format!("guests may open {node}");
+                let text = format!("the document lets guests open {node}");
                 let mut change = change(Reason::new("node-missing", text));
                 change.owns.push(owned_item(&node, None, Some(node.clone())));
                 Verdict::Change(change)

@@ -1,5 +1,9 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::engine::Memory;
 use crate::engine::devices::Target;
+use crate::host::{EmptyHost, Reach, SimulatedHost};
 use crate::types::{Entry, Place};
 
 const DEBIAN: &str = "# basics\n#cgroup_device_acl = [\n#    \"/dev/null\", \"/dev/full\", \"/dev/zero\",\n\
@@ -328,4 +332,100 @@ fn lint_names_what_will_not_last() {
     let findings = QemuAcl::diff(&present(&["/dev/vfio/45", "/dev/hpet", "/dev/vfio/vfio"]), &host(DEBIAN));
     let codes: Vec<&str> = findings.warnings.iter().map(|warning| warning.reason.code.as_ref()).collect();
     assert_eq!(codes, ["group-number-by-hand", "obsolete-node"]);
+}
+
+#[test]
+fn observing_finds_who_uses_the_groups_in_the_list() {
+    let empty = EmptyHost(Reach::Machine);
+    let mut host = SimulatedHost::new(&empty);
+    host.put_file(QEMU_CONF, "cgroup_device_acl = [\"/dev/vfio/7\", \"/dev/vfio/8\", \"/dev/vfio/9\"]\n");
+    for (group, function, driver) in
+        [("7", "0000:07:00.0", "vfio-pci"), ("8", "0000:08:00.0", "nvme"), ("9", "0000:09:00.0", "mlx5_vfio_pci")]
+    {
+        let device = format!("/sys/devices/pci0000:00/{function}");
+        host.put_link(format!("/sys/kernel/iommu_groups/{group}/devices/{function}"), &device);
+        host.put_link(format!("/sys/bus/pci/devices/{function}"), &device);
+        host.put_link(format!("{device}/driver"), format!("/sys/bus/pci/drivers/{driver}"));
+    }
+    let facts = Facts::gather(&Document::default(), &host).unwrap();
+    let memory = Memory::default();
+    let observer = Observer { host: &host, memory: &memory, facts: &facts };
+    let state = QemuAcl::observe(&groups(&[]), &observer).unwrap();
+    assert!(state.configured);
+    assert_eq!(state.in_use.keys().collect::<Vec<_>>(), ["/dev/vfio/7", "/dev/vfio/9"]);
+    // A file that libvirt rejects is a finding, not a failed observation.
+    host.put_file(QEMU_CONF, "cgroup_device_acl = [");
+    let observer = Observer { host: &host, memory: &memory, facts: &facts };
+    assert!(QemuAcl::observe(&groups(&[]), &observer).unwrap().in_use.is_empty());
+}
+
+#[test]
+fn a_document_without_the_section_manages_nothing() {
+    let facts = Facts::gather(&Document::default(), &EmptyHost(Reach::Tree)).unwrap();
+    assert!(QemuAcl::derive(&Document::default(), &facts).is_none());
+    let qemu = Some(crate::document::Qemu { cgroup_device_acl: Some(DeviceAcl::default()) });
+    assert!(QemuAcl::derive(&Document { qemu, ..Document::default() }, &facts).unwrap().is_empty());
+}
+
+/// What an operator may ask for, one document after the other.
+fn asked() -> impl Strategy<Value = Spec> {
+    let nodes = ["/dev/a", "/dev/b c", "/dev/q\"", "/dev/null", "/dev/kvm", "/dev/theirs"];
+    let present_nodes = prop::sample::subsequence(nodes.to_vec(), 0..nodes.len());
+    let functions = [("0000:03:00.0", 3), ("0000:04:00.0", 45), ("0000:04:00.1", 45), ("0000:05:00.0", 100)];
+    let handed = prop::option::of(prop::sample::subsequence(functions.to_vec(), 0..functions.len()));
+    (present_nodes, handed).prop_map(|(nodes, handed)| {
+        let mut spec = present(&nodes);
+        if let Some(handed) = handed {
+            let with: Vec<_> = handed.into_iter().map(|(address, group)| (address, number(group))).collect();
+            spec = Spec { acl: DeviceAcl { vfio_groups: true, ..spec.acl }, ..groups(&with) };
+        }
+        spec
+    })
+}
+
+/// What may stand there before us.
+fn before_us() -> impl Strategy<Value = FileState> {
+    let theirs = "cgroup_device_acl = [\n\t\"/dev/null\", '/dev/theirs',\n]";
+    let texts = [
+        DEBIAN.to_owned(),
+        DEBIAN.replace('\n', "\r\n"),
+        DEBIAN.trim_end().to_owned(),
+        String::new(),
+        "a=1;b=2".to_owned(),
+        theirs.to_owned(),
+        format!("a = 1\n{theirs} # theirs\nb = 2\n"),
+        format!("{theirs}; b = 2\n"),
+        "cgroup_device_acl = []\n".to_owned(),
+        "cgroup_device_acl = [ \"/dev/null\" ]\ncgroup_device_acl = [ \"/dev/kvm\" ]\n".to_owned(),
+    ];
+    let mut states: Vec<FileState> = texts.iter().map(|text| file(text)).collect();
+    states.push(FileState::Absent);
+    prop::sample::select(states)
+}
+
+proptest! {
+    #[test]
+    fn every_wish_is_met_at_once_and_taking_all_back_restores_every_byte(
+        before in before_us(), wishes in prop::collection::vec(asked(), 1..5)
+    ) {
+        let mut state = host("");
+        state.version = Some(LibvirtVersion { major: 9, minor: 0, patch: 0 });
+        state.file = before.clone();
+        for wish in &wishes {
+            apply(wish, &mut state);
+            let listed = nodes(&state);
+            for wanted in wish.wanted() {
+                let allowed = match &listed {
+                    Some(listed) => listed.contains(&wanted.node),
+                    None => BASE.contains(&wanted.node.as_str()),
+                };
+                prop_assert!(allowed, "{} is not in {listed:?}", wanted.node);
+            }
+            prop_assert_eq!(written(&QemuAcl::diff(wish, &state)), None, "a second run changes nothing");
+        }
+        apply(&present(&[]), &mut state);
+        let (was, is) = (before.bytes().map(<[u8]>::to_vec), state.file.bytes().map(<[u8]>::to_vec));
+        prop_assert_eq!(is, was);
+        prop_assert!(state.owned.is_empty(), "{:?}", state.owned);
+    }
 }
