@@ -1,0 +1,205 @@
+//! Whole runs of the command, with everything that they print and change, as directories.
+//!
+//! `tests/cases/NAME/in/` is what a case starts from:
+//! - `runs`: one run per line, the arguments of `reconcile` separated by blanks; lines with `#` are comments. Runs
+//!   happen one after the other in one workplace, in which `host/` is the tree and `host.yaml` the document;
+//! - `example`: the name of the example whose `host/` and `host.yaml` the workplace gets (optional);
+//! - everything else is copied over that: another `host.yaml`, more files of `host/`; a name that `removed` lists (one
+//!   per line) is taken away (optional).
+//!
+//! `tests/cases/NAME/out/` is what must come of it. For run N: `N.stdout`, `N.stderr` (absent where empty), `N.status`,
+//! and where the tree changed `N.changes` (`+` added, `-` removed, `~` changed, `t` only times; with mode and path) and
+//! `N.tree/` with every file that was added or changed.
+//!
+//! `RECONCILE_REGENERATE=1 cargo test --test cases` writes `out/` anew; read the difference before it is committed.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use similar::TextDiff;
+use support::command::reconcile;
+use support::snapshot::{Content, Difference, Snapshot};
+use support::{copy_tree, example, repository};
+
+/// The files of an `out/` directory by name.
+type Output = BTreeMap<String, Vec<u8>>;
+
+#[test]
+fn every_case_comes_out_as_recorded() {
+    let regenerate = std::env::var_os("RECONCILE_REGENERATE").is_some();
+    let mut cases: Vec<PathBuf> = fs::read_dir(repository().join("tests/cases"))
+        .expect("tests/cases")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "tests/cases is empty");
+    let mut failures = String::new();
+    for case in &cases {
+        let name = case.file_name().unwrap_or_default().to_string_lossy();
+        let actual = run_case(case);
+        let out = case.join("out");
+        if regenerate {
+            write_output(&out, &actual);
+            continue;
+        }
+        let differences = compare(&read_output(&out), &actual);
+        if !differences.is_empty() {
+            let _ = writeln!(failures, "===== {name}\n{differences}");
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{failures}\nIf this is meant: RECONCILE_REGENERATE=1 cargo test --test cases, then read `git diff`."
+    );
+}
+
+/// Every example has a case, and its case applies twice: the second time nothing changes, not even a time.
+#[test]
+fn every_example_is_applied_twice() {
+    for entry in fs::read_dir(repository().join("examples")).expect("examples/") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        let place = support::workplace(&name);
+        let host = place.path().join("host");
+        let run = |arguments: &str| {
+            let before = Snapshot::of(&host);
+            let outcome = reconcile(
+                place.path(),
+                ["--root", "host", "-c", "host.yaml"].into_iter().chain(arguments.split_whitespace()),
+            );
+            (outcome, before.differences(&Snapshot::of(&host)))
+        };
+        for looking in ["--dry-run", "--dry-run -o json", "status", "status -o json", "devices", "devices -o json"] {
+            let (outcome, changes) = run(looking);
+            assert!(changes.is_empty(), "{name}: {looking} changed {changes:?}\n{}", outcome.stderr);
+        }
+        let (first, changes) = run("--yes");
+        first.expect(3);
+        assert!(!changes.is_empty(), "{name}: an apply that changes nothing shows nothing");
+        let (second, changes) = run("--yes");
+        second.expect(3);
+        assert!(changes.is_empty(), "{name}: the second apply changed {changes:?}");
+        let (after, changes) = run("--dry-run");
+        after.expect(3);
+        assert!(changes.is_empty(), "{name}: a dry run after the apply changed {changes:?}");
+    }
+}
+
+fn run_case(case: &Path) -> Output {
+    let input = case.join("in");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    if let Ok(name) = fs::read_to_string(input.join("example")) {
+        copy_tree(&example(name.trim()), place.path());
+    }
+    copy_tree(&input, place.path());
+    if let Ok(removed) = fs::read_to_string(input.join("removed")) {
+        for name in removed.lines() {
+            fs::remove_file(place.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    let host = place.path().join("host");
+    let runs = fs::read_to_string(input.join("runs")).expect("in/runs");
+    let mut output = Output::new();
+    let runs = runs.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for (number, arguments) in (1..).zip(runs) {
+        let before = Snapshot::of(&host);
+        let outcome = reconcile(place.path(), arguments.split_whitespace());
+        let after = Snapshot::of(&host);
+        let mut record = |name: &str, bytes: Vec<u8>| {
+            if !bytes.is_empty() {
+                output.insert(format!("{number}.{name}"), normalised(bytes, place.path()));
+            }
+        };
+        record("stdout", outcome.stdout.into_bytes());
+        record("stderr", outcome.stderr.into_bytes());
+        record("status", format!("{}\n", outcome.status).into_bytes());
+        let mut changes = String::new();
+        for (path, difference) in before.differences(&after) {
+            let sign = match difference {
+                Difference::Added => '+',
+                Difference::Removed => '-',
+                Difference::Changed => '~',
+                Difference::Touched => 't',
+            };
+            let entry = after.0.get(&path);
+            // A directory's time changes with its entries, which are listed themselves.
+            if difference == Difference::Touched && entry.is_some_and(|entry| entry.content == Content::Directory) {
+                continue;
+            }
+            let mode = entry.map_or("-".to_owned(), |entry| format!("{:06o}", entry.mode));
+            let _ = writeln!(changes, "{sign} {mode} {}", path.display());
+            if let Some(Content::File(bytes)) = entry.map(|entry| &entry.content) {
+                record(&format!("tree/{}", path.display()), bytes.clone());
+            }
+        }
+        record("changes", changes.into_bytes());
+    }
+    output
+}
+
+/// What differs from machine to machine and from run to run, replaced.
+fn normalised(bytes: Vec<u8>, place: &Path) -> Vec<u8> {
+    let Ok(text) = String::from_utf8(bytes.clone()) else { return bytes };
+    let place = place.to_str().expect("a temporary directory with a plain name");
+    let mut text = text.replace(place, "WORKPLACE");
+    for key in ["\"mtime_ns\": ", "\"mtime_ns\":"] {
+        text = without_numbers_after(&text, key);
+    }
+    text.into_bytes()
+}
+
+fn without_numbers_after(text: &str, key: &str) -> String {
+    let mut parts = text.split(key);
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|character: char| character.is_ascii_digit());
+        result.push_str(key);
+        result.push_str(if rest.len() < part.len() { "0" } else { "" });
+        result.push_str(rest);
+    }
+    result
+}
+
+fn read_output(out: &Path) -> Output {
+    let mut output = Output::new();
+    if !out.exists() {
+        return output;
+    }
+    for (path, entry) in Snapshot::of(out).0 {
+        if let Content::File(bytes) = entry.content {
+            output.insert(path.to_string_lossy().into_owned(), bytes);
+        }
+    }
+    output
+}
+
+fn write_output(out: &Path, output: &Output) {
+    if out.exists() {
+        fs::remove_dir_all(out).expect("out/ can be removed");
+    }
+    for (name, bytes) in output {
+        let path = out.join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("out/ can be made");
+        fs::write(path, bytes).expect("out/ can be written");
+    }
+}
+
+fn compare(expected: &Output, actual: &Output) -> String {
+    let mut text = String::new();
+    let names: std::collections::BTreeSet<&String> = expected.keys().chain(actual.keys()).collect();
+    for name in names {
+        let side = |output: &Output| {
+            output.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        };
+        let (old, new) = (side(expected), side(actual));
+        if expected.get(name) != actual.get(name) {
+            let diff = TextDiff::from_lines(&old, &new).unified_diff().header(name, name).to_string();
+            text.push_str(&diff);
+        }
+    }
+    text
+}
