@@ -6,6 +6,7 @@
 pub(crate) mod command;
 pub(crate) mod pci_tree;
 pub(crate) mod snapshot;
+pub(crate) mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! Generates the PCI part of a host tree, of any size, as sysfs lays it out.
 //!
 //! Every domain has a host bridge, 15 root ports on bus 0 and, behind each port, a bus with 256 functions. The cards
-//! repeat: graphics, network (with SR-IOV), storage, sound. Domains start at `1000`, so that a generated part can be
-//! added to a captured host without a collision.
+//! repeat: graphics, network (with SR-IOV), storage, sound; the very first function behind a port has an id that no
+//! other has. Domains start at `1000`, so that a generated part can be added to a captured host without a collision.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,12 +31,17 @@ struct Model {
 const HOST_BRIDGE: Model = Model { vendor: 0x8086, device: 0x2020, class: 0x06_0000, driver: "", total_vfs: 0 };
 const ROOT_PORT: Model =
     Model { vendor: 0x8086, device: 0x2030, class: 0x06_0400, driver: "pcieport", total_vfs: 0 };
+const UNIQUE: Model =
+    Model { vendor: 0x15b3, device: 0x1017, class: 0x02_0000, driver: "mlx5_core", total_vfs: 0 };
 const CARDS: [Model; 4] = [
     Model { vendor: 0x10de, device: 0x11bf, class: 0x03_0000, driver: "nouveau", total_vfs: 0 },
     Model { vendor: 0x8086, device: 0x154d, class: 0x02_0000, driver: "ixgbe", total_vfs: 63 },
     Model { vendor: 0x144d, device: 0xa808, class: 0x01_0802, driver: "nvme", total_vfs: 0 },
     Model { vendor: 0x10de, device: 0x0e0a, class: 0x04_0300, driver: "snd_hda_intel", total_vfs: 0 },
 ];
+
+/// The id that exactly one generated function has.
+pub(crate) const UNIQUE_ID: &str = "15b3:1017";
 
 /// One generated function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +73,9 @@ struct Position {
 fn position(number: usize) -> Position {
     let domain = FIRST_DOMAIN + number / PER_DOMAIN;
     let within = number % PER_DOMAIN;
+    if number == 2 {
+        return Position { domain, bus: 1, devfn: 0, model: UNIQUE, port: Some(1) };
+    }
     if within == 0 {
         return Position { domain, bus: 0, devfn: 0, model: HOST_BRIDGE, port: None };
     }
@@ -97,7 +105,7 @@ pub(crate) fn add_functions(root: &Path, count: usize) -> io::Result<Vec<Functio
         fs::create_dir_all(root.join(directory))?;
     }
     writer.attribute(Path::new("sys/bus/pci/drivers_probe"), "")?;
-    for driver in CARDS.iter().map(|card| card.driver).chain(["pcieport", "vfio-pci"]) {
+    for driver in CARDS.iter().map(|card| card.driver).chain(["mlx5_core", "pcieport", "vfio-pci"]) {
         for attribute in ["bind", "unbind", "new_id", "remove_id"] {
             writer.attribute(&Path::new("sys/bus/pci/drivers").join(driver).join(attribute), "")?;
         }
