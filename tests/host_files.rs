@@ -107,7 +107,7 @@ fn owner_mode_times_and_attributes_are_kept() {
     else {
         panic!("the file is gone");
     };
-    assert_eq!((bytes.0.as_slice(), mode, uid, gid), (&b"new\n"[..], 0o4640, 1234, 2345));
+    assert_eq!((&bytes.0[..], mode, uid, gid), (&b"new\n"[..], 0o4640, 1234, 2345));
     assert_eq!(xattrs, old);
     assert_eq!(xattrs.get("user.note"), Some(&Bytes::from("kept")));
     assert!(xattrs.contains_key("system.posix_acl_access"));

@@ -32,7 +32,7 @@ pub(super) fn state_of(fd: &OwnedFd, stat: &Stat) -> Result<FileState, io::Error
     let seconds: i64 = stat.st_mtime;
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Ok(FileState::File {
-        bytes: Bytes(bytes),
+        bytes: bytes.into(),
         mode: permission_bits(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -300,7 +300,7 @@ fn xattrs(fd: impl AsFd) -> Result<BTreeMap<String, Bytes>, io::Error> {
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         match sized(|buffer| rustix::fs::fgetxattr(&fd, name, buffer)) {
             Ok(value) => {
-                found.insert(String::from_utf8_lossy(name).into_owned(), Bytes(value));
+                found.insert(String::from_utf8_lossy(name).into_owned(), value.into());
             }
             // Removed meanwhile, or listed by a security module that keeps none.
             Err(Errno::NODATA | Errno::OPNOTSUPP) => {}

@@ -1,8 +1,10 @@
 //! The closed set of effects: every change to a machine is one of these four.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -123,18 +125,38 @@ impl FileState {
 }
 
 /// Bytes that serialise as text where they are UTF-8 and as `{"hex": "…"}` elsewhere.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Bytes(pub Vec<u8>);
+///
+/// Shared: hundreds of items can have one step in common, and each of their changes holds it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Bytes(pub Arc<[u8]>);
+
+impl Ord for Bytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Bytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
 
 impl From<String> for Bytes {
     fn from(text: String) -> Self {
-        Self(text.into_bytes())
+        Self(text.into_bytes().into())
     }
 }
 
 impl From<&str> for Bytes {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self(text.as_bytes().into())
     }
 }
 
@@ -164,11 +186,13 @@ impl Serialize for Bytes {
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match BytesForm::deserialize(deserializer)? {
-            BytesForm::Text(text) => Ok(Self(text.into_bytes())),
+            BytesForm::Text(text) => Ok(text.into()),
             BytesForm::Hex { hex } => {
                 let pair = |at: usize| hex.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
                 let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(pair).collect();
-                bytes.map(Self).ok_or_else(|| serde::de::Error::custom("not a string of hexadecimal bytes"))
+                bytes
+                    .map(Self::from)
+                    .ok_or_else(|| serde::de::Error::custom("not a string of hexadecimal bytes"))
             }
         }
     }
@@ -181,8 +205,8 @@ mod tests {
     #[test]
     fn bytes_survive_json() {
         for bytes in [&b"text\n"[..], b"\xff\x00\xfe", b""] {
-            let json = serde_json::to_string(&Bytes(bytes.to_vec())).unwrap();
-            assert_eq!(serde_json::from_str::<Bytes>(&json).unwrap().0, bytes);
+            let json = serde_json::to_string(&Bytes::from(bytes.to_vec())).unwrap();
+            assert_eq!(serde_json::from_str::<Bytes>(&json).unwrap().0[..], *bytes);
         }
     }
 }

@@ -116,7 +116,7 @@ impl<'a> SimulatedHost<'a> {
 
     fn put(&mut self, path: &Path, bytes: Vec<u8>, mode: u32) {
         self.clock_ns += 1;
-        let (bytes, mtime_ns) = (Bytes(bytes), self.clock_ns);
+        let (bytes, mtime_ns) = (Bytes::from(bytes), self.clock_ns);
         let state = FileState::File { bytes, mode, uid: 0, gid: 0, mtime_ns, xattrs: BTreeMap::new() };
         self.overlay.put(&paths::in_sysfs(path), Node::File(state));
     }
