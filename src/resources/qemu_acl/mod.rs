@@ -21,7 +21,7 @@ use crate::formats::virconf::{Unquotable, VirConf};
 use crate::host::libvirt::{LibvirtVersion, installed_version};
 use crate::host::{HostError, ReadHost};
 use crate::plan::{
-    Blocker, Bytes, Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem,
+    Blocker, Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem,
     Phase, Reason, Step, Subject, Verdict, Warning,
 };
 use crate::types::{DriverName, IommuGroup, PciAddress};
@@ -244,6 +244,9 @@ fn refused(subject: impl Into<String>, reason: Reason, lifted_by: LiftedBy) -> O
 
 /// The verdicts about the nodes, or the one that stops the whole setting.
 fn plan(spec: &Spec, state: &State, warnings: &mut Vec<Warning>) -> Result<Vec<ItemVerdict>, Objection> {
+    if spec.is_empty() && state.owned.is_empty() {
+        return Ok(Vec::new());
+    }
     let missing = spec.missing_indispensable();
     if !missing.is_empty() {
         let text = format!("no guest starts when the exact list lacks {}", missing.join(", "));
@@ -296,7 +299,7 @@ fn step(
     Ok(Some(if planned.removes_setting && after == CREATED.as_bytes() {
         Step::RemoveFile { path, before }
     } else {
-        Step::WriteFile { path, before, after: Bytes(after), mode: 0o644 }
+        Step::WriteFile { path, before, after: after.into(), mode: 0o644 }
     }))
 }
 

@@ -62,7 +62,7 @@ fn written(findings: &Findings) -> Option<String> {
     let first = steps.next()?;
     assert!(steps.all(|other| other == first), "all items share one step");
     match first.as_slice() {
-        [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.clone()).unwrap()),
+        [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.to_vec()).unwrap()),
         [Step::RemoveFile { .. }] => Some("(removed)".to_owned()),
         steps => panic!("{steps:?}"),
     }
@@ -307,6 +307,7 @@ fn a_file_that_libvirt_rejects_is_refused_with_its_line() {
         ("cgroup_device_acl = \"/dev/null\"\n", 1),
         ("\n", 2),
     ] {
+        assert!(QemuAcl::diff(&present(&[]), &host(text)).items.is_empty(), "nothing asked, nothing refused");
         let (code, at) = refusal(&QemuAcl::diff(&present(&["/dev/a"]), &host(text)));
         assert_eq!(code, "malformed-qemu-conf");
         assert_eq!(at.unwrap(), format!("/etc/libvirt/qemu.conf:{line}"));
@@ -427,5 +428,63 @@ proptest! {
         let (was, is) = (before.bytes().map(<[u8]>::to_vec), state.file.bytes().map(<[u8]>::to_vec));
         prop_assert_eq!(is, was);
         prop_assert!(state.owned.is_empty(), "{:?}", state.owned);
+    }
+}
+
+/// Everything that a document can say.
+fn anything() -> impl Strategy<Value = Spec> {
+    let absent = prop::sample::subsequence(vec!["/dev/kvm", "/dev/theirs", "/dev/none", "/dev/vfio/9"], 0..4);
+    let to_come = prop::sample::subsequence(
+        vec![
+            ("0000:06:00.1", Ok(IommuGroup::Of("0000:06:00.1".parse().unwrap()))),
+            ("0000:06:00.2", Err(Blocker::Resource("sriov".into()))),
+            ("0000:06:00.3", Err(Blocker::Host)),
+        ],
+        0..3,
+    );
+    (asked(), absent, any::<bool>(), to_come).prop_map(|(mut spec, absent, exact, to_come)| {
+        let here: Vec<&str> = spec.acl.present.iter().map(|entry| entry.value.as_str()).collect();
+        let absent: Vec<&str> = absent.into_iter().filter(|node| !here.contains(node)).collect();
+        spec.acl.absent = entries(&absent);
+        if exact {
+            spec.acl.exact = true;
+            let more = INDISPENSABLE.iter().filter(|node| !here.contains(node)).copied().collect::<Vec<_>>();
+            spec.acl.present.extend(entries(&more));
+        }
+        if spec.acl.vfio_groups {
+            spec.handed.extend(groups(&to_come).handed);
+        }
+        spec
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_there_a_second_run_changes_nothing(
+        before in before_us(), stale in any::<bool>(), used in any::<bool>(),
+        wishes in prop::collection::vec(anything(), 1..5)
+    ) {
+        let mut state = host("");
+        state.version = Some(LibvirtVersion { major: 9, minor: 0, patch: 0 });
+        state.file = before;
+        if stale {
+            state.file = file("cgroup_device_acl = [ \"/dev/vfio/9\", \"/dev/null\", \"/dev/vfio/10\", ]");
+        }
+        if used {
+            state.in_use.insert("/dev/vfio/10".to_owned(), vec!["0000:0a:00.0".parse().unwrap()]);
+        }
+        for wish in &wishes {
+            apply(wish, &mut state);
+            let again = QemuAcl::diff(wish, &state);
+            prop_assert_eq!(written(&again), None);
+            let done = |item: &ItemVerdict| matches!(item.verdict, Verdict::InSync | Verdict::Blocked { .. });
+            prop_assert!(again.items.iter().all(done), "{:?}", again.items);
+            let listed = nodes(&state);
+            let listed: Vec<&str> = listed.iter().flatten().map(String::as_str).collect();
+            prop_assert!(wish.acl.absent.iter().all(|entry| !listed.contains(&entry.value.as_str())), "{listed:?}");
+            if stale && used && wishes.iter().all(|wish| wish.acl.vfio_groups) {
+                prop_assert!(listed.contains(&"/dev/vfio/10"), "{listed:?}");
+            }
+        }
     }
 }
