@@ -6,6 +6,7 @@
 //! that it can reach; a command substitution in an unrelated variable harms nothing.
 
 mod ast;
+mod builtins;
 mod commands;
 mod edit;
 mod eval;
