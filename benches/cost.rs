@@ -147,28 +147,43 @@ impl Bench {
             (counts[counts.len() - 1] as f64 - counts[0] as f64) / (largest - smallest) as f64
         };
         let per_address = slope("addresses");
-        self.bar(per_address < 0.001, &format!("addresses only: {per_address:.4} per function of the host (bar: 0)"));
+        self.bar(
+            per_address < 0.001,
+            &format!("addresses only: {per_address:.4} per function of the host (bar: 0)"),
+        );
         for document in ["ids", "filter"] {
             let per_function = slope(document);
-            self.bar(per_function <= 4.0, &format!("{document}: {per_function:.2} per function of the host (bar: 4)"));
+            self.bar(
+                per_function <= 4.0,
+                &format!("{document}: {per_function:.2} per function of the host (bar: 4)"),
+            );
         }
     }
 
     fn growth(&mut self, trees: &BTreeMap<usize, (PathBuf, Vec<pci_tree::Function>)>) {
         println!("\ninstructions of a dry run with ids (valgrind), CPU of {RUNS} such runs, peak memory");
-        println!("  {:>10} {:>14} {:>16} {:>12} {:>10}", "functions", "instructions", "per function", "CPU us", "RSS KiB");
+        println!(
+            "  {:>10} {:>14} {:>16} {:>12} {:>10}",
+            "functions", "instructions", "per function", "CPU us", "RSS KiB"
+        );
         let mut instructions = BTreeMap::new();
         let mut peak = 0;
         for (size, (tree, _)) in trees {
             let command = self.dry_run(tree, "ids");
             let count = trace::instructions(&command);
             let usage = usage(&command);
-            println!("  {size:>10} {count:>14} {:>16} {:>12} {:>10}", count / *size as u64, usage.cpu_us, usage.rss_kib);
+            println!(
+                "  {size:>10} {count:>14} {:>16} {:>12} {:>10}",
+                count / *size as u64,
+                usage.cpu_us,
+                usage.rss_kib
+            );
             instructions.insert(*size, count);
             peak = peak.max(usage.rss_kib);
         }
         // The cost without any function cancels out between two sizes.
-        let slope = |from: usize, to: usize| (instructions[&to] - instructions[&from]) as f64 / (to - from) as f64;
+        let slope =
+            |from: usize, to: usize| (instructions[&to] - instructions[&from]) as f64 / (to - from) as f64;
         let ratio = slope(4_096, 65_536) / slope(256, 4_096);
         self.bar(
             (0.5..=1.5).contains(&ratio),
@@ -181,13 +196,18 @@ impl Bench {
         println!("\nagainst lspci -Dnnk on the same tree of {PEER_SIZE} functions");
         let sysfs = format!("sysfs.path={}", tree.join("sys/bus/pci").display());
         let lspci = ["lspci", "-A", "linux-sysfs", "-O", &sysfs, "-Dnnk"].map(str::to_owned).to_vec();
-        let listed = Command::new(&lspci[0]).args(&lspci[1..]).output().expect("lspci runs (package pciutils)");
-        let lines = String::from_utf8_lossy(&listed.stdout).lines().filter(|line| !line.starts_with('\t')).count();
+        let listed =
+            Command::new(&lspci[0]).args(&lspci[1..]).output().expect("lspci runs (package pciutils)");
+        let lines =
+            String::from_utf8_lossy(&listed.stdout).lines().filter(|line| !line.starts_with('\t')).count();
         assert!(lines >= PEER_SIZE, "lspci lists only {lines} functions");
         let peer_instructions = trace::instructions(&lspci);
         let peer_calls = trace::calls(&lspci).len();
         let peer = usage(&lspci);
-        println!("  lspci: {peer_instructions} instructions, {peer_calls} system calls, {} us CPU in {RUNS} runs", peer.cpu_us);
+        println!(
+            "  lspci: {peer_instructions} instructions, {peer_calls} system calls, {} us CPU in {RUNS} runs",
+            peer.cpu_us
+        );
         for document in ["addresses", "ids", "filter"] {
             let command = self.dry_run(tree, document);
             let instructions = trace::instructions(&command) as f64 / peer_instructions as f64;
@@ -222,7 +242,8 @@ impl Bench {
             .status()
             .expect("hyperfine runs (package hyperfine)");
         assert!(measured.success(), "hyperfine failed");
-        let results: serde_json::Value = serde_json::from_slice(&fs::read(&json).expect("its results")).expect("JSON");
+        let results: serde_json::Value =
+            serde_json::from_slice(&fs::read(&json).expect("its results")).expect("JSON");
         let median = |index: usize| results["results"][index]["median"].as_f64().expect("a median");
         let ratio = median(0) / median(1);
         let empty = [empty.to_str().expect("a plain path").to_owned()];

@@ -79,7 +79,10 @@ fn wrong_types() {
     wrong_document("version: 1\nmodules: {vfio: yes}\n", &["host.yaml:2:"]);
     wrong_document("version: 1\nsriov: [{device: \"0000:03:00.0\", vfs: many}]\n", &["host.yaml:2", "many"]);
     wrong_document("version: 1\nsriov: [{device: \"0000:03:00.0\", vfs: -1}]\n", &["host.yaml:2", "-1"]);
-    wrong_document("version: 1\nsriov: [{device: \"0000:03:00.0\", vfs: 65536}]\n", &["host.yaml:2", "65536"]);
+    wrong_document(
+        "version: 1\nsriov: [{device: \"0000:03:00.0\", vfs: 65536}]\n",
+        &["host.yaml:2", "65536"],
+    );
     wrong_document("version: 1\nsriov: [{vfs: 4}]\n", &["host.yaml:2", "device"]);
     wrong_document("version: 1\nmodules: [null]\n", &["host.yaml:2:11"]);
 }
@@ -91,8 +94,13 @@ fn addresses_and_ids() {
         let document = format!("version: 1\nvfio_pci:\n  devices: [{number}]\n");
         wrong_document(document, &["host.yaml:3:13", number, "quote"]);
     }
-    for text in ["0000:04:00", "0000:04:20.0", "0000:04:00.8", "0000:104:00.0", "04:00,0", "card one", "::", "10de"] {
-        wrong_document(format!("version: 1\nvfio_pci:\n  devices: [\"{text}\"]\n"), &["host.yaml:3:13", text]);
+    for text in
+        ["0000:04:00", "0000:04:20.0", "0000:04:00.8", "0000:104:00.0", "04:00,0", "card one", "::", "10de"]
+    {
+        wrong_document(
+            format!("version: 1\nvfio_pci:\n  devices: [\"{text}\"]\n"),
+            &["host.yaml:3:13", text],
+        );
     }
     for text in ["10de:1bf", "10de", "10de:11bff", "10dg:11bf", "10de:11bf:8086:1:0:0:0"] {
         wrong_document(format!("version: 1\nvfio_pci:\n  ids: [\"{text}\"]\n"), &["host.yaml:3:9", text]);
@@ -140,7 +148,8 @@ fn a_byte_order_mark_and_carriage_returns() {
     let arguments = ["--root", "host", "-c", "host.yaml", "--dry-run"];
     let plain = fs::read_to_string(place.path().join("host.yaml")).expect("the document");
     let expected = reconcile(place.path(), arguments);
-    fs::write(place.path().join("host.yaml"), format!("\u{feff}{}", plain.replace('\n', "\r\n"))).expect("a document");
+    fs::write(place.path().join("host.yaml"), format!("\u{feff}{}", plain.replace('\n', "\r\n")))
+        .expect("a document");
     assert_eq!(reconcile(place.path(), arguments), expected);
     // Anywhere else a mark is a character like any other.
     wrong_document("version: 1\nmodules: [\"\u{feff}vfio\"]\n", &["host.yaml:2:11"]);
@@ -155,7 +164,10 @@ fn an_alias_bomb() {
     }
     bomb.push_str("modules: *a11\n");
     wrong_document(bomb, &["host.yaml"]);
-    wrong_document(format!("version: 1\nmodules: {}{}\n", "[".repeat(20_000), "]".repeat(20_000)), &["host.yaml"]);
+    wrong_document(
+        format!("version: 1\nmodules: {}{}\n", "[".repeat(20_000), "]".repeat(20_000)),
+        &["host.yaml"],
+    );
 }
 
 #[test]
@@ -192,7 +204,11 @@ fn a_file_that_nobody_may_read() {
     let mut command = bare("unshare", place.path());
     command.args(["--user", "--"]).arg(&binary).args(["--root", "host", "-c", "host.yaml", "--dry-run"]);
     let outcome = outcome_of(&mut command).expect(65);
-    assert!(outcome.stderr.contains("host.yaml") && outcome.stderr.contains("ermission"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("host.yaml") && outcome.stderr.contains("ermission"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -209,8 +225,10 @@ fn a_document_that_others_may_write() {
 #[test]
 fn disagreeing_files_name_both_places() {
     let place = workplace("x520");
-    fs::write(place.path().join("a.yaml"), "version: 1\nmodule_options: {nouveau: [modeset=0]}\n").expect("a");
-    fs::write(place.path().join("b.yaml"), "version: 1\nmodule_options: {nouveau: [modeset=1]}\n").expect("b");
+    fs::write(place.path().join("a.yaml"), "version: 1\nmodule_options: {nouveau: [modeset=0]}\n")
+        .expect("a");
+    fs::write(place.path().join("b.yaml"), "version: 1\nmodule_options: {nouveau: [modeset=1]}\n")
+        .expect("b");
     let outcome = nothing_touched(place.path(), &["-c", "a.yaml", "-c", "b.yaml"], 65);
     assert!(outcome.stderr.contains("a.yaml:2") && outcome.stderr.contains("b.yaml:2"), "{}", outcome.stderr);
 }
@@ -279,14 +297,18 @@ fn a_verdict_that_depends_on_the_host_stops_its_entry_only() {
         let changed = changed(&report);
         assert!(changed.contains(&"modules") && changed.contains(&"blacklist"), "{entry}: {changed:?}");
         if entry.contains("0000:41:00.0") {
-            assert!(changed.contains(&"bindings"), "the function that is there waits for one that is not: {report}");
+            assert!(
+                changed.contains(&"bindings"),
+                "the function that is there waits for one that is not: {report}"
+            );
         }
     }
 }
 
 #[test]
 fn a_broken_sysfs_stops_what_needs_it_only() {
-    let document = "version: 1\nmodules: [vfio_pci]\nblacklist: [nouveau]\nvfio_pci: {devices: [\"0000:41:00.0\"]}\n";
+    let document =
+        "version: 1\nmodules: [vfio_pci]\nblacklist: [nouveau]\nvfio_pci: {devices: [\"0000:41:00.0\"]}\n";
     let by_filter = document.replace("\"0000:41:00.0\"", "\"8086:154d:0200\"");
     let function = "sys/bus/pci/devices/0000:41:00.0";
     let replace_by_directory = |path: &Path| {
@@ -294,11 +316,23 @@ fn a_broken_sysfs_stops_what_needs_it_only() {
         fs::create_dir(path).expect("a directory");
     };
     let breakages: [(&str, Box<dyn Fn(&Path)>); 8] = [
-        ("an attribute that cannot be read", Box::new(|host| replace_by_directory(&host.join(function).join("vendor")))),
-        ("an attribute that is half written", Box::new(|host| fs::write(host.join(function).join("vendor"), "0x").unwrap())),
+        (
+            "an attribute that cannot be read",
+            Box::new(|host| replace_by_directory(&host.join(function).join("vendor"))),
+        ),
+        (
+            "an attribute that is half written",
+            Box::new(|host| fs::write(host.join(function).join("vendor"), "0x").unwrap()),
+        ),
         ("an empty attribute", Box::new(|host| fs::write(host.join(function).join("class"), "").unwrap())),
-        ("an attribute that is missing", Box::new(|host| fs::remove_file(host.join(function).join("device")).unwrap())),
-        ("bytes that are no text", Box::new(|host| fs::write(host.join(function).join("device"), b"\xff\x00\xfe").unwrap())),
+        (
+            "an attribute that is missing",
+            Box::new(|host| fs::remove_file(host.join(function).join("device")).unwrap()),
+        ),
+        (
+            "bytes that are no text",
+            Box::new(|host| fs::write(host.join(function).join("device"), b"\xff\x00\xfe").unwrap()),
+        ),
         (
             "a function that is a link to itself",
             Box::new(|host| {

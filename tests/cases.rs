@@ -77,7 +77,9 @@ fn every_example_is_applied_twice() {
             );
             (outcome, before.differences(&Snapshot::of(&host)))
         };
-        for looking in ["--dry-run", "--dry-run -o json", "status", "status -o json", "devices", "devices -o json"] {
+        for looking in
+            ["--dry-run", "--dry-run -o json", "status", "status -o json", "devices", "devices -o json"]
+        {
             let (outcome, changes) = run(looking);
             assert!(changes.is_empty(), "{name}: {looking} changed {changes:?}\n{}", outcome.stderr);
         }
@@ -131,7 +133,9 @@ fn run_case(case: &Path) -> Output {
             };
             let entry = after.0.get(&path);
             // A directory's time changes with its entries, which are listed themselves.
-            if difference == Difference::Touched && entry.is_some_and(|entry| entry.content == Content::Directory) {
+            if difference == Difference::Touched
+                && entry.is_some_and(|entry| entry.content == Content::Directory)
+            {
                 continue;
             }
             let mode = entry.map_or("-".to_owned(), |entry| format!("{:06o}", entry.mode));

@@ -63,7 +63,10 @@ fn lspci_reads_the_generated_tree() {
     let listed = String::from_utf8_lossy(&output.stdout);
     for function in &host.functions {
         let line = listed.lines().find(|line| line.starts_with(&function.address));
-        assert!(line.is_some_and(|line| line.contains(&format!("[{}]", function.id))), "{function:?}: {line:?}");
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("[{}]", function.id))),
+            "{function:?}: {line:?}"
+        );
     }
 }
 
@@ -83,7 +86,10 @@ fn addresses_alone_cost_the_same_on_every_host() {
         large.functions.iter().filter(allowed).map(|function| function.address.as_str()).collect();
     let touched = large.touched(&many);
     assert!(touched.is_subset(&allowed), "looked at others: {:?}", touched.difference(&allowed));
-    assert!(addresses.iter().all(|address| touched.contains(address)), "did not look at what is named: {touched:?}");
+    assert!(
+        addresses.iter().all(|address| touched.contains(address)),
+        "did not look at what is named: {touched:?}"
+    );
 
     // Memory is the allocator's own business.
     let work = |calls: &[String]| {

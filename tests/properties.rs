@@ -73,29 +73,33 @@ fn some(words: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static st
 }
 
 fn sections(vocabulary: &Vocabulary) -> impl Strategy<Value = Sections> + use<> {
-    let kernel_args = some(&["intel_iommu=on", "iommu=pt", "pci=realloc", "console=ttyS0,115200n8", "hugepages=8"])
-        .prop_map(|args| format!("kernel_args: {}\n", list(&args)));
+    let kernel_args =
+        some(&["intel_iommu=on", "iommu=pt", "pci=realloc", "console=ttyS0,115200n8", "hugepages=8"])
+            .prop_map(|args| format!("kernel_args: {}\n", list(&args)));
     let modules = some(&["vfio", "vfio_iommu_type1", "vfio-pci", "kvm"])
         .prop_map(|modules| format!("modules: {}\n", list(&modules)));
-    let blacklist = (some(&["nouveau", "lbm-nouveau", "nvidiafb"]), any::<bool>()).prop_map(|(modules, off)| {
-        let entry = |module: &&str| format!("  - {{module: {module}, alias_off: {off}}}\n");
-        if modules.is_empty() {
-            return "blacklist: []\n".to_owned();
-        }
-        format!("blacklist:\n{}", modules.iter().map(entry).collect::<String>())
-    });
+    let blacklist =
+        (some(&["nouveau", "lbm-nouveau", "nvidiafb"]), any::<bool>()).prop_map(|(modules, off)| {
+            let entry = |module: &&str| format!("  - {{module: {module}, alias_off: {off}}}\n");
+            if modules.is_empty() {
+                return "blacklist: []\n".to_owned();
+            }
+            format!("blacklist:\n{}", modules.iter().map(entry).collect::<String>())
+        });
     let options = some(&["modeset=0", "runpm=0", "noaccel"])
         .prop_map(|options| format!("module_options:\n  nouveau: {}\n", list(&options)));
     let count = vocabulary.devices.len();
     let devices = subsequence(vocabulary.devices.clone(), 0..=count.min(4)).prop_shuffle();
-    let vfio = (some(&["10de:0e0a", "15b3:1017", "144d:a808"]), devices)
-        .prop_map(|(ids, devices)| format!("vfio_pci:\n  ids: {}\n  devices: {}\n", list(&ids), list(&devices)));
+    let vfio = (some(&["10de:0e0a", "15b3:1017", "144d:a808"]), devices).prop_map(|(ids, devices)| {
+        format!("vfio_pci:\n  ids: {}\n  devices: {}\n", list(&ids), list(&devices))
+    });
     let pf = vocabulary.pf.clone();
     let sriov = (0..=8u16, prop_oneof![Just(""), Just(", driver: vfio-pci"), Just(", driver: ixgbevf")])
         .prop_map(move |(vfs, driver)| format!("sriov:\n  - {{device: \"{pf}\", vfs: {vfs}{driver}}}\n"));
-    let acl = (any::<bool>(), some(&["/dev/hpet", "/dev/net/tun", "/dev/rtc"])).prop_map(|(groups, nodes)| {
-        format!("qemu:\n  cgroup_device_acl: {{vfio_groups: {groups}, present: {}}}\n", list(&nodes))
-    });
+    let acl =
+        (any::<bool>(), some(&["/dev/hpet", "/dev/net/tun", "/dev/rtc"])).prop_map(|(groups, nodes)| {
+            format!("qemu:\n  cgroup_device_acl: {{vfio_groups: {groups}, present: {}}}\n", list(&nodes))
+        });
     // Each section is there three times out of four.
     let present = proptest::collection::vec(prop::bool::weighted(0.75), 7);
     (kernel_args, modules, blacklist, options, vfio, sriov, acl, present).prop_map(
@@ -138,17 +142,31 @@ fn without_places(text: &str) -> String {
 }
 
 fn placeless(outcome: &Outcome) -> Outcome {
-    Outcome { stdout: without_places(&outcome.stdout), stderr: without_places(&outcome.stderr), ..outcome.clone() }
+    Outcome {
+        stdout: without_places(&outcome.stdout),
+        stderr: without_places(&outcome.stderr),
+        ..outcome.clone()
+    }
 }
 
 fn cases(number: u32) -> ProptestConfig {
     // A failing document is printed whole; a file of seeds would only repeat it.
-    ProptestConfig { cases: number, failure_persistence: None, max_shrink_iters: 40, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: number,
+        failure_persistence: None,
+        max_shrink_iters: 40,
+        ..ProptestConfig::default()
+    }
 }
 
 /// Everything that looks and does not write.
-const LOOKING: [&[&str]; 5] =
-    [&["--dry-run"], &["--dry-run", "-o", "json"], &["status"], &["status", "-o", "json"], &["devices", "-o", "json"]];
+const LOOKING: [&[&str]; 5] = [
+    &["--dry-run"],
+    &["--dry-run", "-o", "json"],
+    &["status"],
+    &["status", "-o", "json"],
+    &["devices", "-o", "json"],
+];
 
 #[test]
 fn looking_writes_nothing() {
@@ -177,11 +195,35 @@ fn writes(call: &str) -> bool {
     let name = call.split('(').next().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
     let opens = name.starts_with("open") || name == "creat";
     let changes = [
-        "mkdir", "rmdir", "unlink", "rename", "link", "symlink", "mknod", "chmod", "fchmod", "chown", "fchown", "lchown",
-        "utime", "futimes", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
-        "truncate", "ftruncate", "fallocate", "flock", "mount", "umount",
+        "mkdir",
+        "rmdir",
+        "unlink",
+        "rename",
+        "link",
+        "symlink",
+        "mknod",
+        "chmod",
+        "fchmod",
+        "chown",
+        "fchown",
+        "lchown",
+        "utime",
+        "futimes",
+        "setxattr",
+        "lsetxattr",
+        "fsetxattr",
+        "removexattr",
+        "lremovexattr",
+        "fremovexattr",
+        "truncate",
+        "ftruncate",
+        "fallocate",
+        "flock",
+        "mount",
+        "umount",
     ];
-    let writable = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| call.contains(flag));
+    let writable =
+        ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| call.contains(flag));
     opens && writable || changes.iter().any(|change| name.starts_with(change))
 }
 
@@ -200,9 +242,11 @@ fn looking_makes_no_system_call_that_writes() {
     let path = |name: &str| place.path().join(name).display().to_string();
     for arguments in LOOKING {
         let fixed = [RECONCILE, "--root", &path("host"), "-c", &path("host.yaml")].map(str::to_owned);
-        let command: Vec<String> = fixed.into_iter().chain(arguments.iter().map(|text| (*text).to_owned())).collect();
+        let command: Vec<String> =
+            fixed.into_iter().chain(arguments.iter().map(|text| (*text).to_owned())).collect();
         let calls = trace::calls(&command);
-        let writing: Vec<&String> = calls.iter().filter(|call| writes(call) && !call.contains("/dev/null")).collect();
+        let writing: Vec<&String> =
+            calls.iter().filter(|call| writes(call) && !call.contains("/dev/null")).collect();
         assert!(writing.is_empty(), "{arguments:?} makes these calls: {writing:#?}");
     }
 }
@@ -228,7 +272,8 @@ fn the_second_apply_writes_nothing() {
 #[test]
 fn the_order_of_sections_changes_nothing() {
     let hosts = Hosts::new();
-    let orders = sections(&hosts.vocabulary()).prop_flat_map(|sections| (Just(sections.clone()), Just(sections).prop_shuffle()));
+    let orders = sections(&hosts.vocabulary())
+        .prop_flat_map(|sections| (Just(sections.clone()), Just(sections).prop_shuffle()));
     proptest!(cases(10), |((one, other) in orders)| {
         same_outcome(&hosts, &[("host.yaml", &document(&one))], &[("host.yaml", &document(&other))])?;
     });

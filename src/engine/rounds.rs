@@ -185,6 +185,7 @@ impl Engine<'_> {
             plan.changes().filter(|(_, _, change)| executable(change, host.reach()))
         {
             if change.steps.is_empty()
+                && change.owns.is_empty()
                 && change.followups.iter().all(|followup| self.memory.owed.contains_key(followup))
             {
                 continue;

@@ -129,6 +129,11 @@ impl Change {
             disturbs: BTreeSet::new(),
         }
     }
+
+    /// A change without steps: only what is remembered changes, as when somebody else undid what was ours.
+    pub fn bookkeeping(reason: Reason) -> Self {
+        Self::new(Phase::Live, Vec::new(), Disruption::Nothing, reason)
+    }
 }
 
 /// What a blocked item waits for.

@@ -157,5 +157,7 @@ macro_rules! resources {
 resources! {
     kernel_args::KernelArgs,
     blacklist::Blacklist,
+    sriov::SriovCounts,
+    bindings::Bindings,
     qemu_acl::QemuAcl,
 }

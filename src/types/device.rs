@@ -51,6 +51,18 @@ pub enum DeviceRef {
     },
 }
 
+impl DeviceRef {
+    /// The address in it: the function's, or its PF's; `None` where a filter selects.
+    pub fn written_address(&self) -> Option<PciAddress> {
+        match self {
+            Self::Function(Selector::Address(address)) | Self::Vf { pf: Selector::Address(address), .. } => {
+                Some(*address)
+            }
+            Self::Function(Selector::Filter(_)) | Self::Vf { pf: Selector::Filter(_), .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for DeviceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

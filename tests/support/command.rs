@@ -35,7 +35,11 @@ impl Outcome {
 /// `program` without terminal and environment, in `directory`.
 pub(crate) fn bare(program: &str, directory: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(directory).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    command
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null());
     command
 }
 

@@ -28,7 +28,8 @@ struct Model {
     total_vfs: u16,
 }
 
-const HOST_BRIDGE: Model = Model { vendor: 0x8086, device: 0x2020, class: 0x06_0000, driver: "", total_vfs: 0 };
+const HOST_BRIDGE: Model =
+    Model { vendor: 0x8086, device: 0x2020, class: 0x06_0000, driver: "", total_vfs: 0 };
 const ROOT_PORT: Model =
     Model { vendor: 0x8086, device: 0x2030, class: 0x06_0400, driver: "pcieport", total_vfs: 0 };
 const UNIQUE: Model =
@@ -101,7 +102,9 @@ fn address(domain: usize, bus: usize, devfn: usize) -> String {
 /// When the tree cannot be written.
 pub(crate) fn add_functions(root: &Path, count: usize) -> io::Result<Vec<Function>> {
     let mut writer = Writer { root: root.to_owned(), pool: BTreeMap::new() };
-    for directory in ["sys/bus/pci/devices", "sys/bus/pci/slots", "sys/kernel/iommu_groups", "sys/class/iommu/dmar0"] {
+    for directory in
+        ["sys/bus/pci/devices", "sys/bus/pci/slots", "sys/kernel/iommu_groups", "sys/class/iommu/dmar0"]
+    {
         fs::create_dir_all(root.join(directory))?;
     }
     writer.attribute(Path::new("sys/bus/pci/drivers_probe"), "")?;
@@ -192,10 +195,14 @@ impl Writer {
         fs::write(self.root.join(&directory).join("config"), config_space(&model, bridge, devfn))?;
         symlink(format!("{up}/bus/pci"), self.root.join(&directory).join("subsystem"))?;
 
-        let from_devices = format!("../../../{}", directory.strip_prefix("sys").unwrap_or(&directory).display());
+        let from_devices =
+            format!("../../../{}", directory.strip_prefix("sys").unwrap_or(&directory).display());
         symlink(&from_devices, self.root.join("sys/bus/pci/devices").join(&address_text))?;
         if !model.driver.is_empty() {
-            symlink(format!("{up}/bus/pci/drivers/{}", model.driver), self.root.join(&directory).join("driver"))?;
+            symlink(
+                format!("{up}/bus/pci/drivers/{}", model.driver),
+                self.root.join(&directory).join("driver"),
+            )?;
             let bound = Path::new("sys/bus/pci/drivers").join(model.driver).join(&address_text);
             symlink(format!("../{from_devices}"), self.root.join(bound))?;
         }

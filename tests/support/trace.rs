@@ -37,6 +37,9 @@ pub(crate) fn instructions(command: &[String]) -> u64 {
         .output()
         .expect("valgrind runs (package valgrind)");
     let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim());
-    collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("valgrind counted nothing: {text}"))
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim());
+    collected
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| panic!("valgrind counted nothing: {text}"))
 }

@@ -272,7 +272,7 @@ fn steps(sources: &Sources, foreign: &Files, own_state: &FileState, content: Opt
     for (path, state) in &sources.files {
         let Some(after) = edited.get(path) else { continue };
         if state.bytes() != Some(after.as_slice()) {
-            let after = Bytes((*after).clone());
+            let after = Bytes::from((*after).clone());
             steps.push(Step::WriteFile { path: path.clone(), before: state.clone(), after, mode: 0o644 });
         }
     }

@@ -1,6 +1,7 @@
 //! Gathers the facts: only of functions that the document concerns, a full scan only for ids and filters.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use super::{Devices, FunctionFacts, Resolved};
 use crate::document::Document;
@@ -25,6 +26,7 @@ impl Devices {
         }
         let pci = Pci::new(host);
         devices.shown = pci.is_present()?;
+        devices.running_args = host.text(Path::new("/proc/cmdline"))?.unwrap_or_default();
         for entry in &named {
             let resolved = devices.look_up(&pci, &entry.value.device)?;
             if let Resolved::One(address) | Resolved::VfAbsent { pf: address, .. } = resolved {
@@ -124,7 +126,7 @@ impl Devices {
 
     fn add(&mut self, pci: &Pci<'_>, address: PciAddress) -> Option<&FunctionFacts> {
         let known = self.functions.contains_key(&address);
-        match if known { Ok(None) } else { facts(pci, address) } {
+        match if known { Ok(None) } else { FunctionFacts::read(pci, address) } {
             Ok(None) => {}
             Ok(Some(facts)) => {
                 self.functions.insert(address, facts);
@@ -163,19 +165,25 @@ fn vf_of(pci: &Pci<'_>, pf: PciAddress, vf: u16) -> Result<Resolved, ObserveErro
     Ok(pci.vf(pf, vf)?.map_or(Resolved::VfAbsent { pf, vf }, Resolved::One))
 }
 
-fn facts(pci: &Pci<'_>, address: PciAddress) -> Result<Option<FunctionFacts>, ObserveError> {
-    let Some(function) = pci.function(address)? else { return Ok(None) };
-    let sriov = pci.sriov(address)?;
-    Ok(Some(FunctionFacts {
-        function,
-        driver: pci.driver(address)?,
-        driver_override: pci.driver_override(address)?,
-        group: pci.iommu_group(address)?,
-        sriov,
-        vfs: pci.vfs(address, sriov.map_or(0, |sriov| sriov.current))?,
-        physfn: pci.physfn(address)?,
-        bridges: pci.bridges(address)?,
-    }))
+impl FunctionFacts {
+    /// Reads the facts of one function; `None` where there is none.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or makes no sense.
+    pub fn read(pci: &Pci<'_>, address: PciAddress) -> Result<Option<Self>, ObserveError> {
+        let Some(function) = pci.function(address)? else { return Ok(None) };
+        let sriov = pci.sriov(address)?;
+        Ok(Some(Self {
+            function,
+            driver: pci.driver(address)?,
+            driver_override: pci.driver_override(address)?,
+            group: pci.iommu_group(address)?,
+            sriov,
+            vfs: pci.vfs(address, sriov.map_or(0, |sriov| sriov.current))?,
+            physfn: pci.physfn(address)?,
+            bridges: pci.bridges(address)?,
+        }))
+    }
 }
 
 fn unreadable(address: PciAddress, error: &ObserveError) -> Resolved {

@@ -1,14 +1,13 @@
 //! Which functions the document gives to which driver, from all the sections that do.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Devices, FunctionFacts, Resolved};
+use super::{Devices, FunctionFacts, GroupUnknown, Resolved};
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::plan::{Blocker, LiftedBy, Objection, Reason};
-use crate::types::{DriverName, IommuGroup, PciAddress};
+use crate::plan::{LiftedBy, Objection, Reason};
+use crate::types::{DriverName, IommuGroup, PciAddress, PinnedDevice};
 
 /// A function to bind: one that exists, or a VF that its PF does not have yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,10 +45,24 @@ pub struct Claim {
     pub origin: String,
     /// Why the claim is refused, where it is.
     pub refused: Option<Objection>,
-    /// Whether the card is pinned or found by a filter, so that its address alone must not decide.
-    pub pinned: bool,
-    /// Whether `vfio_pci.devices` names it, not only an id or a PF.
-    pub by_name: bool,
+    /// The entry of `vfio_pci.devices`, where it is one and not an id or a PF that claims the function.
+    pub entry: Option<PinnedDevice>,
+}
+
+impl Claim {
+    /// The address that the document writes for it, there or not.
+    pub fn written_address(&self) -> Option<PciAddress> {
+        let by_address = |device: &PinnedDevice| device.device.written_address();
+        self.entry.as_ref().and_then(by_address)
+    }
+
+    /// The function's address; `None` while it is not there.
+    pub fn address(&self) -> Option<PciAddress> {
+        match self.target {
+            Ok(Target::Function(address)) => Some(address),
+            _ => None,
+        }
+    }
 }
 
 /// A function that the document gives to vfio-pci.
@@ -59,8 +72,8 @@ pub struct Handed {
     pub target: Target,
     /// vfio-pci, or the variant that has it already.
     pub driver: DriverName,
-    /// Its IOMMU group; `None` for a VF that is not there yet, and where there is no IOMMU.
-    pub group: Option<IommuGroup>,
+    /// Its IOMMU group; an error while it is not there, and where there is no IOMMU.
+    pub group: Result<IommuGroup, GroupUnknown>,
     /// Where the document says so.
     pub origin: String,
 }
@@ -73,14 +86,12 @@ pub fn handed_to_vfio(document: &Document, facts: &Facts) -> Vec<Handed> {
     claims
         .filter_map(|claim| {
             let target = claim.target.ok()?;
-            let (driver, group) = match target {
-                Target::Function(address) => {
-                    let function = facts.devices.function(address)?;
-                    let driver = function.driver.clone().filter(DriverName::is_vfio);
-                    (driver.unwrap_or(claim.driver), function.group)
-                }
-                Target::Vf { .. } => (claim.driver, None),
+            let present = match target {
+                Target::Function(address) => facts.devices.function(address)?.driver.clone(),
+                Target::Vf { .. } => None,
             };
+            let driver = present.filter(DriverName::is_vfio).unwrap_or(claim.driver);
+            let group = facts.devices.group_of(target, document);
             Some(Handed { target, driver, group, origin: claim.origin })
         })
         .collect()
@@ -114,18 +125,13 @@ impl Claims<'_> {
                 Resolved::Missing(reason) => Err(reason.at(&entry.place)),
                 Resolved::Several(matched) => Err(several(&device.to_string(), &matched).at(&entry.place)),
             };
-            let by_filter = !matches!(
-                device.device,
-                crate::types::DeviceRef::Function(crate::types::Selector::Address(_))
-            );
             self.add(Claim {
                 item: target.as_ref().map_or_else(|_| device.to_string(), Target::to_string),
                 target,
                 driver: DriverName::vfio_pci(),
                 origin: format!("vfio_pci.devices ({})", entry.place),
                 refused: self.devices.objection(device).cloned(),
-                pinned: by_filter || !device.pin.is_empty(),
-                by_name: true,
+                entry: Some(device.clone()),
             });
         }
     }
@@ -155,8 +161,7 @@ impl Claims<'_> {
                     driver: driver.clone(),
                     origin: format!("sriov.driver of {pf} ({})", entry.place),
                     refused: None,
-                    pinned: false,
-                    by_name: false,
+                    entry: None,
                 });
             }
         }
@@ -171,8 +176,7 @@ impl Claims<'_> {
                     driver: DriverName::vfio_pci(),
                     origin: format!("vfio_pci.ids {} ({})", entry.value, entry.place),
                     refused: None,
-                    pinned: false,
-                    by_name: false,
+                    entry: None,
                 });
             }
         }
@@ -244,23 +248,4 @@ pub(crate) fn several(filter: &str, matched: &[PciAddress]) -> Reason {
     let text =
         format!("{filter} has to match one function and matches {}: {}", listed.len(), listed.join(", "));
     Reason::new("ambiguous-filter", text).remedy("name the one that is meant by its address")
-}
-
-/// What a function without an IOMMU group waits for: the kernel arguments of this document where they turn the IOMMU
-/// on, else something that reconcile cannot bring.
-pub fn without_group(document: &Document, address: PciAddress) -> (Blocker, Reason) {
-    let turns_on = |name: &str| matches!(name, "intel_iommu" | "amd_iommu" | "iommu" | "iommu.passthrough");
-    let asked =
-        document.kernel_args.iter().flat_map(|args| &args.present).any(|arg| turns_on(arg.value.name()));
-    let text = format!("{address} is in no IOMMU group: the IOMMU is not active");
-    if asked {
-        let reason = Reason::new("no-iommu-group", text)
-            .remedy("reboot once the kernel arguments are in place; if they are, turn VT-d or AMD-Vi on in the firmware");
-        (Blocker::Resource(Cow::Borrowed("kernel_args")), reason)
-    } else {
-        let reason = Reason::new("no-iommu-group", text).remedy(
-            "turn VT-d or AMD-Vi on in the firmware, and on Intel add `intel_iommu=on` to kernel_args",
-        );
-        (Blocker::Host, reason)
-    }
 }

@@ -2,15 +2,18 @@
 //! are bound to, who shares their IOMMU groups.
 
 mod gather;
+mod group;
 mod handed;
 mod pins;
 
 use std::collections::BTreeMap;
 
-pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, without_group};
+pub use group::GroupUnknown;
+pub(crate) use handed::several;
+pub use handed::{Claim, Handed, Target, claims, handed_to_vfio};
 
 use crate::host::pci::{Function, SriovFacts};
-use crate::plan::{Objection, Reason, Warning};
+use crate::plan::{Blocker, Objection, Reason, Verdict, Warning};
 use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
 /// Which function an entry of the document means on this host.
@@ -56,6 +59,7 @@ pub struct FunctionFacts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
     shown: bool,
+    running_args: String,
     resolved: BTreeMap<DeviceRef, Resolved>,
     matched: BTreeMap<VfioId, Vec<PciAddress>>,
     functions: BTreeMap<PciAddress, FunctionFacts>,
@@ -106,6 +110,13 @@ impl Devices {
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
+}
+
+/// The verdict about an entry whose function is not there. In a tree without an inventory the machine decides when it
+/// boots.
+pub fn not_there(reason: Reason) -> Verdict {
+    let on = if reason.code == "no-inventory" { Blocker::Reboot } else { Blocker::Host };
+    Verdict::Blocked { on, why: reason }
 }
 
 #[cfg(test)]

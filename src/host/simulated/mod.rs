@@ -233,7 +233,7 @@ impl<'a> SimulatedHost<'a> {
             Some("update-grub") => {
                 for (path, bytes) in crate::boot::predict_regenerated(self) {
                     let before = self.file_state(&path)?;
-                    self.write_file(&path, &before, &Bytes(bytes), 0o444)?;
+                    self.write_file(&path, &before, &Bytes::from(bytes), 0o444)?;
                 }
                 Ok(())
             }

@@ -30,7 +30,7 @@ fn written(findings: &Findings) -> Option<String> {
     let first = steps.next()?;
     assert!(steps.all(|other| other == first), "all items share one step");
     match first.as_slice() {
-        [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.clone()).unwrap()),
+        [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.to_vec()).unwrap()),
         [Step::RemoveFile { .. }] => Some(String::new()),
         other => panic!("{other:?}"),
     }

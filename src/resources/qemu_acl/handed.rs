@@ -1,11 +1,9 @@
 //! The functions whose group nodes `vfio_groups` asks for.
 
-use std::borrow::Cow;
-
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::engine::devices::{self, Target};
-use crate::plan::{Blocker, Reason, Subject};
+use crate::engine::devices::{self, GroupUnknown, Target};
+use crate::plan::Subject;
 use crate::types::IommuGroup;
 
 /// A function that the document hands to vfio-pci.
@@ -29,31 +27,8 @@ impl Handed {
     }
 }
 
-/// Why a group is not known, and what brings it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupUnknown {
-    /// What has to come first.
-    pub on: Blocker,
-    /// Why.
-    pub why: Reason,
-}
-
 /// The functions that `document` hands to vfio-pci on this host.
 pub(super) fn handed(document: &Document, facts: &Facts) -> Vec<Handed> {
     let functions = devices::handed_to_vfio(document, facts).into_iter();
-    functions
-        .map(|handed| {
-            let group = handed.group.ok_or_else(|| match handed.target {
-                Target::Vf { pf, .. } => GroupUnknown {
-                    on: Blocker::Resource(Cow::Borrowed("sriov")),
-                    why: Reason::new("group-unknown", format!("known after the VFs of {pf} exist")),
-                },
-                Target::Function(address) => {
-                    let (on, why) = devices::without_group(document, address);
-                    GroupUnknown { on, why }
-                }
-            });
-            Handed { target: handed.target, group, origin: handed.origin }
-        })
-        .collect()
+    functions.map(|handed| Handed { target: handed.target, group: handed.group, origin: handed.origin }).collect()
 }

@@ -26,7 +26,7 @@ use crate::plan::{
 };
 use crate::types::{DriverName, IommuGroup, PciAddress};
 use handed::handed;
-pub use handed::{GroupUnknown, Handed};
+pub use handed::Handed;
 use list::{Departure, Listed, Origin, Planned};
 
 /// The file.

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::Memory;
-use crate::engine::devices::Target;
 use crate::host::{EmptyHost, Reach, SimulatedHost};
+use crate::engine::devices::{GroupUnknown, Target};
 use crate::types::{Entry, Place};
 
 const DEBIAN: &str = "# basics\n#cgroup_device_acl = [\n#    \"/dev/null\", \"/dev/full\", \"/dev/zero\",\n\
