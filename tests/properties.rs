@@ -172,9 +172,17 @@ const LOOKING: [&[&str]; 5] = [
 fn look(place: &Path, before: &str) -> Outcome {
     let runs: String = LOOKING
         .iter()
-        .map(|arguments| format!("{RECONCILE} --root host -c host.yaml {}; echo \"= $?\"\n", arguments.join(" ")))
+        .map(|arguments| {
+            format!("{RECONCILE} --root host -c host.yaml {}; echo \"= $?\"\n", arguments.join(" "))
+        })
         .collect();
-    outcome_of(bare("unshare", place).args(["--mount", "--", "sh", "-c", &format!("set -e; {before}; set +e\n{runs}")]))
+    outcome_of(bare("unshare", place).args([
+        "--mount",
+        "--",
+        "sh",
+        "-c",
+        &format!("set -e; {before}; set +e\n{runs}"),
+    ]))
 }
 
 #[test]

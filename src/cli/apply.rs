@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::output::can_ask;
 use super::prepare::{Prepared, open_host, read_document, read_memory, selection};
 use super::{ApplyArgs, Common, Output};
-use crate::engine::{Engine, Outcome, RunError, Scope, Selection, Silent};
-use crate::host::{LockError, RunLock, SimulatedHost};
+use crate::engine::{Engine, Memory, Outcome, RunError, Scope, Selection, Silent};
+use crate::host::{LockError, Reach, ReadHost as _, RunLock, SimulatedHost};
 use crate::report::{Detail, ExitStatus, FollowupState, Mode, Report, StepOutcome, build, chain};
 
 /// How long the unit at boot waits for functions that are not there yet, all of them together.
@@ -49,8 +49,35 @@ fn simulate(prepared: &Prepared, selection: &Selection) -> Result<Report, RunErr
         progress: &mut Silent,
         wait: Duration::ZERO,
     };
-    let outcome = engine.run(&mut host)?;
+    let mut outcome = engine.run(&mut host)?;
+    look_ahead(&mut outcome, host, prepared, selection, memory)?;
     Ok(with_warnings(Mode::DryRun, outcome, prepared))
+}
+
+/// Under `--root`: adds what the machine that the tree becomes would make at its own first run, on `host`, where the
+/// files are already as this run leaves them.
+fn look_ahead(
+    outcome: &mut Outcome,
+    mut host: SimulatedHost<'_>,
+    prepared: &Prepared,
+    selection: &Selection,
+    mut memory: Memory,
+) -> Result<(), RunError> {
+    if prepared.machine.reach() == Reach::Machine {
+        return Ok(());
+    }
+    host.become_machine();
+    let mut engine = Engine {
+        document: &prepared.document,
+        selection,
+        memory: &mut memory,
+        progress: &mut Silent,
+        wait: Duration::ZERO,
+    };
+    let later = engine.run(&mut host)?;
+    outcome.ahead = later.made;
+    outcome.last = later.last;
+    Ok(())
 }
 
 fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
@@ -114,7 +141,9 @@ fn execute(
     };
     let outcome = engine.run(&mut prepared.machine);
     drop(progress);
-    let outcome = outcome.map_err(|error| fail(&error, output))?;
+    let mut outcome = outcome.map_err(|error| fail(&error, output))?;
+    let after = SimulatedHost::new(&prepared.machine);
+    look_ahead(&mut outcome, after, prepared, selection, memory).map_err(|error| fail(&error, output))?;
     let mode = if args.boot { Mode::Boot } else { Mode::Apply };
     Ok(with_warnings(mode, outcome, prepared))
 }

@@ -43,7 +43,7 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
         };
         FollowupRun { followup: *followup, argv, because: owed.because.clone(), outcome }
     });
-    let outcome = Outcome { made: Vec::new(), followups: owed.collect(), last, facts };
+    let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups: owed.collect(), last, facts };
     let report = build(Mode::Status, &outcome);
     let boot_chain = boot::Summary::of(host);
     let initramfs = initramfs::Summary::of(host);

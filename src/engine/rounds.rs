@@ -79,6 +79,8 @@ pub struct MadeChange {
 pub struct Outcome {
     /// Everything that was made or tried, in order.
     pub made: Vec<MadeChange>,
+    /// Under `--root`: what the machine's own first run would make after that.
+    pub ahead: Vec<MadeChange>,
     /// The follow-ups that were run or stay owed.
     pub followups: Vec<FollowupRun>,
     /// The last plan: what is left.
@@ -163,7 +165,7 @@ impl Engine<'_> {
             (last, facts) = self.observe(host)?;
             self.note_ineffective_followups(&last, &followups, &mut made, round);
         }
-        Ok(Outcome { made, followups, last, facts })
+        Ok(Outcome { made, ahead: Vec::new(), followups, last, facts })
     }
 
     fn observe(&self, host: &dyn Host) -> Result<(Plan, Facts), RunError> {

@@ -143,16 +143,14 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
         add(*round, *resource, item, origin.as_ref(), change, state);
     }
     let rounds = outcome.made.last().map_or(0, |made| made.round);
-    for (resource, item, change) in outcome.last.changes() {
-        if mode == Mode::Status {
-            let state = if executable(change, outcome.facts.reach) {
-                StepOutcome::Planned
-            } else {
-                StepOutcome::Waits
-            };
+    for MadeChange { round, resource, item, origin, change, .. } in &outcome.ahead {
+        add(rounds + round, *resource, item, origin.as_ref(), change, StepOutcome::Waits);
+    }
+    if mode == Mode::Status {
+        for (resource, item, change) in outcome.last.changes() {
+            let executable = executable(change, outcome.facts.reach);
+            let state = if executable { StepOutcome::Planned } else { StepOutcome::Waits };
             add(1, resource, &item.item, item.origin.as_ref(), change, state);
-        } else if !executable(change, outcome.facts.reach) {
-            add(rounds + 1, resource, &item.item, item.origin.as_ref(), change, StepOutcome::Waits);
         }
     }
     reports

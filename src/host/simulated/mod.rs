@@ -32,6 +32,7 @@ const MAX_LINKS: usize = 40;
 #[derive(Clone)]
 pub struct SimulatedHost<'a> {
     below: &'a dyn ReadHost,
+    reach: Reach,
     overlay: Overlay,
     /// Links of the host below, which does not change while it is read through.
     links: RefCell<BTreeMap<PathBuf, Option<PathBuf>>>,
@@ -52,6 +53,7 @@ impl<'a> SimulatedHost<'a> {
     pub fn new(below: &'a dyn ReadHost) -> Self {
         Self {
             below,
+            reach: below.reach(),
             overlay: Overlay::default(),
             links: RefCell::default(),
             natives: BTreeMap::new(),
@@ -107,6 +109,11 @@ impl<'a> SimulatedHost<'a> {
         self.put_file(directory.join("bind"), "");
         self.put_link(pci::attribute(address, "driver"), &directory);
         self.put_link(directory.join(address.to_string()), pci::device_path(address));
+    }
+
+    /// From now on a tree is taken for the machine that it will be: live changes and commands happen too.
+    pub fn become_machine(&mut self) {
+        self.reach = Reach::Machine;
     }
 
     /// Takes a file, link or directory with its content away.
@@ -250,7 +257,7 @@ fn failed(operation: &'static str, path: &Path, errno: Errno) -> HostError {
 
 impl ReadHost for SimulatedHost<'_> {
     fn reach(&self) -> Reach {
-        self.below.reach()
+        self.reach
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
