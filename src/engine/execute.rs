@@ -47,6 +47,7 @@ pub(super) fn batch(
     for attempt in attempts {
         announce(&mut announced, attempt, &boot_id);
     }
+    hash_inputs(&mut announced, attempts);
     // Owned before it is written and owed before the step that owes it: a crash in between loses nothing.
     ledger.update(announced.clone(), host)?;
 
@@ -93,22 +94,37 @@ fn announce(memory: &mut Memory, attempt: &Attempt, boot_id: &str) {
             items.get(&owned.item).map_or_else(|| owned.before.clone(), |known| known.before.clone());
         items.insert(owned.item.clone(), Owned { target: owned.target.clone(), before, written });
     }
-    let mut digest = Sha256::new();
-    for step in &change.steps {
-        digest.update(step.target());
-        if let Step::WriteFile { after, .. } = step {
-            digest.update(&after.0);
-        }
-    }
-    let inputs: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     for followup in &change.followups {
-        let owed = memory.owed.entry(*followup).or_insert_with(Owed::default);
-        owed.inputs.clone_from(&inputs);
-        owed.because.insert(format!("{resource}: {item}"));
+        memory
+            .owed
+            .entry(*followup)
+            .or_insert_with(Owed::default)
+            .because
+            .insert(format!("{resource}: {item}"));
     }
     if change.phase == Phase::Persisted {
         let items = memory.persisted.entry((*resource).to_owned()).or_default();
         items.insert(item.clone(), PersistedAt { boot_id: boot_id.to_owned() });
+    }
+}
+
+/// Notes what the follow-ups of these attempts will have to take up: a hash over the files that they write.
+fn hash_inputs(memory: &mut Memory, attempts: &[Attempt]) {
+    for (followup, owed) in &mut memory.owed {
+        let causes = attempts.iter().filter(|attempt| attempt.change.followups.contains(followup));
+        let steps: BTreeSet<&Step> = causes.flat_map(|attempt| &attempt.change.steps).collect();
+        if steps.is_empty() {
+            continue;
+        }
+        // What was owed before is still owed.
+        let mut digest = Sha256::new().chain_update(&owed.inputs);
+        for step in steps {
+            digest.update(step.target());
+            if let Step::WriteFile { after, .. } = step {
+                digest.update(&after.0);
+            }
+        }
+        owed.inputs = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     }
 }
 

@@ -186,10 +186,8 @@ impl Engine<'_> {
         for (resource, item, change) in
             plan.changes().filter(|(_, _, change)| executable(change, host.reach()))
         {
-            if change.steps.is_empty()
-                && change.owns.is_empty()
-                && change.followups.iter().all(|followup| self.memory.owed.contains_key(followup))
-            {
+            let owed = change.followups.iter().all(|followup| self.memory.owed.contains_key(followup));
+            if change.steps.is_empty() && change.owns.is_empty() && owed {
                 continue;
             }
             if let Some(earlier) = tried.get(&identity(resource, &item.item, change)) {

@@ -116,6 +116,27 @@ fn failures(report: &mut Report, outcome: &Outcome) {
         };
         report.errors.push(ErrorReport { resource: made.resource, item: Some(made.item.clone()), error });
     }
+    if report.mode != Mode::Status {
+        unsettled(report, outcome);
+    }
+}
+
+/// Changes that the last plan still asks for although a run could make them: rounds ran out, or an owed follow-up did
+/// not settle them.
+fn unsettled(report: &mut Report, outcome: &Outcome) {
+    let reach = if outcome.ahead.is_empty() { outcome.facts.reach } else { Reach::Machine };
+    for (resource, item, change) in outcome.last.changes().filter(|(_, _, change)| executable(change, reach))
+    {
+        let told = report
+            .errors
+            .iter()
+            .any(|error| error.resource == resource && error.item.as_ref() == Some(&item.item));
+        let owed = outcome.followups.iter().any(|run| change.followups.contains(&run.followup) && !run.ran());
+        if !told && !owed {
+            let error = format!("still not as desired after the last round: {}", change.reason.text);
+            report.errors.push(ErrorReport { resource, item: Some(item.item.clone()), error });
+        }
+    }
 }
 
 /// Every step once, with all the items that share it, in the order of execution; then what cannot be made here.
