@@ -7,17 +7,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::own_file::OwnFile;
+use super::own_file::{ItemLine, OwnFile, Rewrite};
 use super::{Findings, ObserveError, Observer, Resource};
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::formats::modprobe::Config;
+use crate::formats::modprobe::{Config, Origin};
 use crate::host::kernels::InKernels;
 use crate::host::kmod;
 use crate::initramfs::{self, Carries};
-use crate::plan::{
-    Change, Disruption, Followup, ItemVerdict, OwnedItem, Phase, Reason, Step, Verdict, Warning,
-};
+use crate::plan::{Followup, ItemVerdict, Reason, Warning};
 use crate::types::{ModuleName, Place};
 
 /// The file.
@@ -52,6 +50,7 @@ pub struct State {
 impl Resource for Blacklist {
     const KEY: &'static str = "blacklist";
     const AFTER: &'static [&'static str] = &[];
+    const OWN_FILES: &'static [&'static str] = &[FILE];
     type Spec = Spec;
     type State = State;
 
@@ -70,7 +69,9 @@ impl Resource for Blacklist {
         let (host, kernels) = (observer.host, &observer.facts.kernels);
         let file = OwnFile::read(host, FILE)?;
         let mut concerned: BTreeSet<ModuleName> = spec.modules.keys().cloned().collect();
-        concerned.extend(file.lines().iter().filter_map(|line| module_of(line)));
+        concerned.extend(
+            file.lines().iter().flat_map(|line| item_of(line)).filter_map(|(name, _)| name.parse().ok()),
+        );
         let found = kernels.find(host, &concerned)?;
         let mut loaded = BTreeSet::new();
         for module in spec.modules.keys() {
@@ -88,94 +89,52 @@ impl Resource for Blacklist {
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {
-        let others = state.config.without(state.file.path());
-        let lines_of = |module: &ModuleName, wanted: &Wanted| {
-            let said = others.blacklisted(module).any(|origin| origin.is_persistent());
-            let off = others.switched_off(module).any(|origin| origin.is_persistent());
-            let blacklist = (!said).then(|| format!("blacklist {module}"));
-            let alias = (wanted.alias_off && !off).then(|| format!("alias {module} off"));
-            blacklist.into_iter().chain(alias)
+        let others = state.file.others(&state.config);
+        let mut lines = Vec::new();
+        for (module, wanted) in &spec.modules {
+            if !others.blacklisted(module).any(Origin::is_persistent) {
+                lines.push((module.to_string(), format!("blacklist {module}")));
+            }
+            if wanted.alias_off && !others.switched_off(module).any(Origin::is_persistent) {
+                lines.push((module.to_string(), format!("alias {module} off")));
+            }
+        }
+        let rewrite = Rewrite::new(&state.file, &lines, item_of);
+        let followups = |module: &str| -> BTreeSet<Followup> {
+            let carried = state.carried.iter().find(|(name, _)| name.as_str() == module);
+            carried
+                .filter(|(_, c)| matches!(c, Carries::Yes(_)))
+                .map(|_| Followup::Initramfs)
+                .into_iter()
+                .collect()
         };
-        let lines: Vec<String> = spec.modules.iter().flat_map(|(m, wanted)| lines_of(m, wanted)).collect();
-        let step = state.file.step(&lines);
-        let (before, after) = (by_module(&state.file.lines()), by_module(&lines));
 
         let mut findings = Findings { items: Vec::new(), warnings: lint(spec, state) };
         for (module, wanted) in &spec.modules {
-            let verdict = match &step {
-                Some(step) if before.get(module) != after.get(module) => {
-                    let reason = if after.contains_key(module) {
-                        Reason::new("not-blacklisted", format!("no alias may load {module} at boot"))
-                    } else {
-                        Reason::new("said-elsewhere", format!("another file blacklists {module} already"))
-                    };
-                    verdict(state, step, module, reason, after.get(module))
-                }
-                _ => Verdict::InSync,
+            let module = module.as_str();
+            let reason = if rewrite.has(module) {
+                Reason::new("not-blacklisted", format!("an alias may load {module} at boot"))
+            } else {
+                Reason::new("said-elsewhere", format!("another file blacklists {module} already"))
             };
-            findings.items.push(ItemVerdict::new(module.as_str(), verdict).origin(&wanted.place));
+            let verdict = rewrite.verdict(module, reason, &followups(module));
+            findings.items.push(ItemVerdict::new(module, verdict).origin(&wanted.place));
         }
-        let dropped = before.keys().filter(|module| !spec.modules.contains_key(*module));
-        for (module, step) in dropped.zip(step.iter().cycle()) {
+        let known = spec.modules.keys().map(ToString::to_string).collect();
+        for module in rewrite.dropped(&known) {
             let reason = Reason::new("taken-back", format!("the document no longer blacklists {module}"));
-            let verdict = verdict(state, step, module, reason, None);
-            findings.items.push(ItemVerdict::new(module.as_str(), verdict));
+            let verdict = rewrite.verdict(module, reason, &followups(module));
+            findings.items.push(ItemVerdict::new(module, verdict));
         }
-        if findings.items.iter().all(|item| item.verdict == Verdict::InSync) {
-            if let Some(step) = step {
-                let reason = Reason::new("edited", format!("{FILE} was edited: it is rendered whole"));
-                findings.items.push(ItemVerdict::new(FILE, change(state, &step, reason)));
-            }
-        }
+        findings.items.extend(rewrite.edited());
         findings
     }
 }
 
-/// The lines about each module.
-fn by_module(lines: &[String]) -> BTreeMap<ModuleName, Vec<String>> {
-    let mut found: BTreeMap<ModuleName, Vec<String>> = BTreeMap::new();
-    for line in lines {
-        if let Some(module) = module_of(line) {
-            found.entry(module).or_default().push(line.clone());
-        }
-    }
-    found
-}
-
 /// The module that a line of our file is about.
-fn module_of(line: &str) -> Option<ModuleName> {
-    line.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-fn change(state: &State, step: &Step, reason: Reason) -> Verdict {
-    match state.file.foreign() {
-        Some(objection) => Verdict::Refused(objection),
-        None => {
-            Verdict::Change(Change::new(Phase::Persisted, vec![step.clone()], Disruption::Nothing, reason))
-        }
-    }
-}
-
-fn verdict(
-    state: &State,
-    step: &Step,
-    module: &ModuleName,
-    reason: Reason,
-    written: Option<&Vec<String>>,
-) -> Verdict {
-    let mut verdict = change(state, step, reason);
-    if let Verdict::Change(change) = &mut verdict {
-        if matches!(state.carried.get(module), Some(Carries::Yes(_))) {
-            change.followups.insert(Followup::Initramfs);
-        }
-        change.owns.push(OwnedItem {
-            item: module.to_string(),
-            target: FILE.into(),
-            before: None,
-            written: written.map(|lines| lines.join("\n")),
-        });
-    }
-    verdict
+fn item_of(line: &str) -> Vec<ItemLine> {
+    let module: Option<ModuleName> = line.split_ascii_whitespace().nth(1).and_then(|name| name.parse().ok());
+    module.map(|module| (module.to_string(), line.to_owned())).into_iter().collect()
 }
 
 fn lint(spec: &Spec, state: &State) -> Vec<Warning> {

@@ -7,6 +7,7 @@
 //! To add one: write `resources/NAME.rs` with a type that implements [`Resource`], and add its line to `REGISTRY`.
 
 mod own_file;
+mod precedence;
 
 use std::fmt;
 
@@ -157,6 +158,9 @@ macro_rules! resources {
 resources! {
     kernel_args::KernelArgs,
     blacklist::Blacklist,
+    module_options::ModuleOptions,
+    vfio_ids::VfioIds,
+    modules::Modules,
     sriov::SriovCounts,
     bindings::Bindings,
     qemu_acl::QemuAcl,

@@ -2,6 +2,7 @@ use super::*;
 use crate::document::Blacklisted;
 use crate::engine::Memory;
 use crate::host::{EmptyHost, Reach, SimulatedHost};
+use crate::plan::{Step, Verdict};
 use crate::types::Entry;
 
 const EMPTY: EmptyHost = EmptyHost(Reach::Machine);
