@@ -14,7 +14,7 @@ use crate::types::ModuleName;
 /// # Errors
 /// When a file that is there cannot be read.
 pub fn modprobe_config(host: &dyn ReadHost) -> Result<Config, HostError> {
-    let mut files = effective(host, &modprobe::DIRECTORIES, modprobe::is_config_name)?;
+    let mut files = effective(host, &modprobe::DIRECTORIES, modprobe::is_config_name, Directories::Skipped)?;
     if let Some(release) = host.text(Path::new("/proc/sys/kernel/osrelease"))? {
         let path: PathBuf = ["/lib/modules", &release, "modules.softdep"].iter().collect();
         if let Some(bytes) = host.read(&path)? {
@@ -41,7 +41,7 @@ pub struct LoadedAtBoot {
 /// # Errors
 /// When a file that is there cannot be read.
 pub fn loaded_at_boot(host: &dyn ReadHost) -> Result<Vec<LoadedAtBoot>, HostError> {
-    let files = effective(host, &modules_load::DIRECTORIES, modules_load::is_config_name)?;
+    let files = effective(host, &modules_load::DIRECTORIES, modules_load::is_config_name, Directories::Mask)?;
     let mut found = Vec::new();
     for file in &files {
         found.extend(modules_load::lines(&file.bytes).into_iter().filter_map(|line| {
@@ -51,17 +51,30 @@ pub fn loaded_at_boot(host: &dyn ReadHost) -> Result<Vec<LoadedAtBoot>, HostErro
     Ok(found)
 }
 
+/// What a directory with the name of a file does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Directories {
+    /// Nothing (kmod).
+    Skipped,
+    /// It hides the files of its name, and is empty (systemd).
+    Mask,
+}
+
 /// The files of drop-in directories: of each name the one in the first directory, ordered by name.
 fn effective(
     host: &dyn ReadHost,
     directories: &[&str],
     reads: fn(&str) -> bool,
+    directories_inside: Directories,
 ) -> Result<Vec<FileOfConfig>, HostError> {
     let mut by_name: BTreeMap<String, PathBuf> = BTreeMap::new();
     for directory in directories.iter().map(Path::new) {
         for name in host.list(directory)?.unwrap_or_default() {
             let path = directory.join(&name);
-            if reads(&name) && !by_name.contains_key(&name) && is_no_directory(host, &path)? {
+            if !reads(&name) || by_name.contains_key(&name) {
+                continue;
+            }
+            if directories_inside == Directories::Mask || !is_directory(host, &path)? {
                 by_name.insert(name, path);
             }
         }
@@ -69,9 +82,11 @@ fn effective(
     let mut files = Vec::new();
     for path in by_name.into_values() {
         // A link to /dev/null, a dangling link and anything that is no file hide the same name elsewhere, and are empty.
+        let is_device = |target: PathBuf| target.starts_with("/dev");
         let bytes = match host.kind(&path)? {
             Some(FileKind::Other) => None,
-            _ if host.read_link(&path)?.is_some_and(|target| target.starts_with("/dev")) => None,
+            Some(FileKind::Link) if host.read_link(&path)?.is_some_and(is_device) => None,
+            Some(FileKind::Link | FileKind::Directory) if is_directory(host, &path)? => None,
             _ => host.read(&path)?,
         };
         files.push(FileOfConfig { path, bytes: bytes.unwrap_or_default() });
@@ -79,11 +94,11 @@ fn effective(
     Ok(files)
 }
 
-fn is_no_directory(host: &dyn ReadHost, path: &Path) -> Result<bool, HostError> {
+fn is_directory(host: &dyn ReadHost, path: &Path) -> Result<bool, HostError> {
     Ok(match host.kind(path)? {
-        Some(FileKind::Directory) => false,
-        Some(FileKind::Link) => host.list(path)?.is_none(),
-        _ => true,
+        Some(FileKind::Directory) => true,
+        Some(FileKind::Link) => host.list(path)?.is_some(),
+        _ => false,
     })
 }
 

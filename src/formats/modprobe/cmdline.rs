@@ -95,12 +95,12 @@ impl Token {
             found.extend(value.split(',').map(|module| Directive::Blacklist { module: module.to_owned() }));
             return;
         }
+        let Some(module) = underscores(&self.module) else { return };
         let arguments = if with_value {
             format!("{}={quote}{}", self.parameter, self.value)
         } else {
             self.parameter.clone()
         };
-        let module = underscores(&self.module).unwrap_or_else(|| self.module.clone());
-        found.push(Directive::Options { module, arguments });
+        found.push(Directive::Options { module, arguments: arguments.replace('\t', " ") });
     }
 }
