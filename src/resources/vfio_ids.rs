@@ -22,7 +22,7 @@ use crate::formats::modprobe::{Config, Content, Directive, lines, split_argument
 use crate::host::Pci;
 use crate::host::kmod;
 use crate::host::pci::Function;
-use crate::initramfs::{self, Generator, ImageFile};
+use crate::initramfs::{self, ImageFile};
 use crate::plan::{Followup, ItemVerdict, LiftedBy, Objection, Reason, Verdict, Warning};
 use crate::types::{ModuleName, PciAddress, Place, VfioId};
 use natives::Native;
@@ -92,10 +92,7 @@ impl Resource for VfioIds {
         let addresses: BTreeSet<PciAddress> =
             ids.iter().flat_map(|(id, _)| facts.devices.matches(id)).copied().collect();
         let handed_over = claims(document, facts).into_iter().filter(|claim| claim.driver.is_vfio());
-        let handed = handed_over.filter_map(|claim| match claim.target {
-            Ok(crate::engine::devices::Target::Function(address)) => Some((address, claim.by_name)),
-            _ => None,
-        });
+        let handed = handed_over.filter_map(|claim| Some((claim.address()?, claim.entry.is_some())));
         let handed: BTreeMap<PciAddress, bool> = handed.collect();
         let names_any = vfio.devices.as_ref().is_some_and(|devices| !devices.is_empty());
         let beyond = ids.iter().filter(|_| names_any).filter_map(|(id, place)| {
@@ -122,10 +119,7 @@ impl Resource for VfioIds {
 
     fn observe(spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
         let (host, kernels) = (observer.host, &observer.facts.kernels);
-        let generator: Option<&dyn Generator> = match initramfs::detect(host)?.generator() {
-            Some(generator) => Some(generator),
-            None => None,
-        };
+        let generator = initramfs::detect(host)?.generator();
         let hook = match generator.and_then(|generator| generator.image_files(&[]).into_iter().next()) {
             Some(image) => {
                 let file = OwnFile::read(host, &image.path)?;

@@ -31,7 +31,7 @@ fn found(host: &SimulatedHost<'_>, document: &Document) -> Findings {
 fn written(findings: &Findings) -> Option<String> {
     findings.items.iter().find_map(|item| match &item.verdict {
         Verdict::Change(change) => match change.steps.as_slice() {
-            [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.clone()).unwrap()),
+            [Step::WriteFile { after, .. }] => Some(String::from_utf8(after.0.to_vec()).unwrap()),
             _ => Some(String::new()),
         },
         _ => None,

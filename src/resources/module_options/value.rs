@@ -46,7 +46,7 @@ fn integer(text: &str) -> Option<i128> {
         None => i128::from(digits.parse::<u64>().ok()?),
     };
     let value = if negative { -value } else { value };
-    let wrapped = if value < 0 && value >= -(1 << 31) { value + (1 << 32) } else { value };
+    let wrapped = if (-(1 << 31)..0).contains(&value) { value + (1 << 32) } else { value };
     Some(wrapped)
 }
 

@@ -27,7 +27,7 @@ fn found(host: &SimulatedHost<'_>, document: &Document) -> Findings {
 
 fn written(findings: &Findings) -> Option<String> {
     steps(findings).into_iter().find_map(|step| match step {
-        Step::WriteFile { after, .. } => Some(String::from_utf8(after.0).unwrap()),
+        Step::WriteFile { after, .. } => Some(String::from_utf8(after.0.to_vec()).unwrap()),
         Step::RemoveFile { .. } => Some(String::new()),
         _ => None,
     })

@@ -47,7 +47,7 @@ fn written(findings: &Findings) -> BTreeMap<String, String> {
         let Verdict::Change(change) = &item.verdict else { continue };
         for step in &change.steps {
             let text = match step {
-                Step::WriteFile { after, .. } => String::from_utf8(after.0.clone()).unwrap(),
+                Step::WriteFile { after, .. } => String::from_utf8(after.0.to_vec()).unwrap(),
                 _ => String::new(),
             };
             let other = found.insert(step.target(), text.clone());
