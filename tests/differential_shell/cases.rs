@@ -4,13 +4,13 @@ use Expected::{Certain, Uncertain};
 
 /// Whether both command-line variables can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     Certain,
     Uncertain,
 }
 
 #[derive(Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// Sourced in this order.
     pub files: &'static [&'static str],
     pub expected: Expected,
@@ -20,7 +20,7 @@ const fn case(files: &'static [&'static str], expected: Expected) -> Case {
     Case { files, expected }
 }
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     // What distributions ship.
     case(
         &[

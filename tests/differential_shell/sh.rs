@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 /// Sources the files under `set -e` in a clean environment; the variables' values, or `None` where the shell ends.
-pub fn source(files: &[(String, Vec<u8>)]) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn source(files: &[(String, Vec<u8>)]) -> Option<Vec<Vec<u8>>> {
     let directory = tempfile::tempdir().unwrap();
     let mut script = "set -e\n".to_owned();
     for (name, bytes) in files {

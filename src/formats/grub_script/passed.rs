@@ -44,7 +44,8 @@ pub fn passed(text: &[u8]) -> Result<Vec<Passed>, LexError> {
 /// kernel then splits that line.
 pub fn passed_by(words: &[Word]) -> Vec<Passed> {
     let mut line: Vec<(u8, Option<(usize, usize)>)> = Vec::new();
-    let mut opaque: Vec<Range<usize>> = Vec::new();
+    // Each word's piece of the line.
+    let mut pieces: Vec<(Range<usize>, &Word)> = Vec::new();
     for word in words {
         let from = line.len();
         let bytes = word.bytes();
@@ -68,27 +69,25 @@ pub fn passed_by(words: &[Word]) -> Vec<Passed> {
         if blank {
             line.push((b'"', None));
         }
-        if word.opaque {
-            opaque.push(from..line.len());
-        }
+        pieces.push((from..line.len(), word));
         line.push((b' ', None));
     }
     line.pop();
     let bytes: Vec<u8> = line.iter().map(|(byte, _)| *byte).collect();
-    let origin = |span: Range<usize>| {
-        let spans = line.get(span).unwrap_or_default().iter().filter_map(|(_, origin)| *origin);
-        spans.fold(None, |all: Option<(usize, usize)>, (start, end)| match all {
-            None => Some((start, end)),
-            Some((first, last)) => Some((first.min(start), last.max(end))),
-        })
+    // Where a token was written: its bytes, and the quotes of the words that are wholly in it.
+    let origin = |token: &Range<usize>| {
+        let bytes = line.get(token.clone()).unwrap_or_default().iter().filter_map(|(_, origin)| *origin);
+        let whole = pieces.iter().filter(|(piece, _)| token.start <= piece.start && piece.end <= token.end);
+        let spans = bytes.chain(whole.map(|(_, word)| (word.span.start, word.span.end)));
+        let all = spans.reduce(|(first, last), (start, end)| (first.min(start), last.max(end)));
+        all.map_or(0..0, |(start, end)| start..end)
     };
     cmdline::tokens(&bytes)
         .into_iter()
         .map(|token| {
-            let (start, end) = origin(token.span.clone()).unwrap_or((0, 0));
-            let overlaps =
-                |range: &Range<usize>| range.start < token.span.end && token.span.start < range.end;
-            Passed { opaque: opaque.iter().any(overlaps), arg: token.arg, span: start..end }
+            let touches = |piece: &Range<usize>| piece.start < token.span.end && token.span.start < piece.end;
+            let opaque = pieces.iter().any(|(piece, word)| word.opaque && touches(piece));
+            Passed { opaque, span: origin(&token.span), arg: token.arg }
         })
         .collect()
 }
