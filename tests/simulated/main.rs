@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 mod bindings;
+mod cost;
 mod rounds;
 mod sriov;
 mod world;

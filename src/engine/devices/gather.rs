@@ -57,6 +57,7 @@ impl Devices {
         for entry in &named {
             devices.check_pin(&pci, entry)?;
         }
+        devices.warn_of_twins(&pci, &named)?;
         devices.warnings.sort();
         devices.warnings.dedup();
         Ok(devices)

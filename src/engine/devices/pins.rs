@@ -1,6 +1,7 @@
 //! Pins: is the card at this address the one that the document means, and if not, where is that card now?
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::{Devices, Resolved};
 use crate::host::Pci;
@@ -37,9 +38,7 @@ impl Devices {
                 return Ok(());
             }
         };
-        if mismatches.is_empty() {
-            self.warn_of_twins(pci, &function, entry)?;
-        } else {
+        if !mismatches.is_empty() {
             let objection = self.explain(pci, &function, entry, &mismatches)?;
             self.objections.insert(device.clone(), objection);
         }
@@ -80,42 +79,36 @@ impl Devices {
         Ok(mismatches)
     }
 
-    /// An id alone cannot tell one card from another of the same kind.
-    fn warn_of_twins(
+    /// An id alone cannot tell one card from another of the same kind: one warning for each kind.
+    pub(super) fn warn_of_twins(
         &mut self,
         pci: &Pci<'_>,
-        function: &Function,
-        entry: &Entry<PinnedDevice>,
+        entries: &[Entry<PinnedDevice>],
     ) -> Result<(), ObserveError> {
-        let pin = &entry.value.pin;
-        if pin.serial.is_some() || pin.mac.is_some() || pin.slot.is_some() {
-            return Ok(());
+        let mut kinds: BTreeMap<Pin, Vec<(PciAddress, &Entry<PinnedDevice>)>> = BTreeMap::new();
+        for entry in entries {
+            let pin = &entry.value.pin;
+            let by_id = !pin.is_empty() && pin.serial.is_none() && pin.mac.is_none() && pin.slot.is_none();
+            if let (true, Resolved::One(address)) = (by_id, self.resolve(&entry.value.device)) {
+                if self.objection(&entry.value).is_none() {
+                    kinds.entry(pin.clone()).or_default().push((address, entry));
+                }
+            }
         }
-        let is_twin = |other: &&Function| {
-            other.address != function.address
-                && other.id == function.id
-                && (pin.subsystem.is_none() || other.subsystem == function.subsystem)
-        };
-        let twins: Vec<String> =
-            pci.scan()?.functions.iter().filter(is_twin).map(|twin| twin.address.to_string()).collect();
-        if twins.is_empty() {
-            return Ok(());
+        for (pin, mut pinned) in kinds {
+            pinned.dedup_by_key(|(address, _)| *address);
+            let scan = pci.scan()?;
+            let alike = scan.functions.iter().filter(|function| has_ids(function, &pin));
+            let alike: Vec<String> = alike.map(|function| function.address.to_string()).collect();
+            let (Some((_, entry)), true) = (pinned.first(), alike.len() > 1) else { continue };
+            let pinned: Vec<String> = pinned.iter().map(|(address, _)| address.to_string()).collect();
+            let pinned = pinned.join(", ");
+            let text = format!("the pin of {pinned} fits {} functions: {}", alike.len(), alike.join(", "));
+            let reason = Reason::new("pin-cannot-tell-twins", text).at(&entry.place).remedy(
+                "add the card's serial, mac or slot to the pin; `reconcile devices` prints a pin ready to paste",
+            );
+            self.warnings.push(Warning { resource: Cow::Borrowed("bindings"), subject: pinned, reason });
         }
-        let text = format!(
-            "the pin of {} cannot tell it from {}, which {} the same id {}",
-            function.address,
-            twins.join(", "),
-            if twins.len() == 1 { "has" } else { "have" },
-            function.id
-        );
-        let reason = Reason::new("pin-cannot-tell-twins", text).at(&entry.place).remedy(
-            "add the card's serial, mac or slot to the pin; `reconcile devices` prints a pin ready to paste",
-        );
-        self.warnings.push(Warning {
-            resource: Cow::Borrowed("bindings"),
-            subject: function.address.to_string(),
-            reason,
-        });
         Ok(())
     }
 
@@ -139,8 +132,7 @@ impl Devices {
         let mut elsewhere: Vec<PciAddress> = Vec::new();
         for candidate in &pci.scan()?.functions {
             // Cheap fields first: serial numbers are read only where the ids already match.
-            let ids = pin.id.is_none_or(|id| id == candidate.id)
-                && pin.subsystem.is_none_or(|id| Some(id) == candidate.subsystem);
+            let ids = has_ids(candidate, pin);
             if ids
                 && candidate.address != address
                 && self.mismatches(pci, candidate, pin).is_ok_and(|m| m.is_empty())
@@ -184,6 +176,11 @@ impl Devices {
         chain.push(reason);
         Ok(Objection { subject: address.to_string(), chain, lifted_by: LiftedBy::Document(paste) })
     }
+}
+
+fn has_ids(function: &Function, pin: &Pin) -> bool {
+    pin.id.is_none_or(|id| id == function.id)
+        && pin.subsystem.is_none_or(|subsystem| Some(subsystem) == function.subsystem)
 }
 
 fn moved_to(address: PciAddress) -> DeviceRef {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{State, Wanted};
 use crate::engine::devices::{FunctionFacts, Target, not_there};
+use crate::host::Reach;
 use crate::host::pci::{self, attribute};
 use crate::plan::{Blocker, Change, Disruption, OwnedItem, Phase, Reason, Step, Subject, Verdict, Warning};
 use crate::types::{DriverName, ModuleName, PciAddress};
@@ -60,7 +61,9 @@ impl State {
         if claim.driver.is_vfio() && !matches!(wanted.group, Some(Ok(_))) {
             return wanted.blocked_by_group();
         }
-        if !self.drivers.contains(&claim.driver) {
+        // In a tree nothing is unbound, so that the whole chain can be shown before the module is loaded.
+        let to_come = wanted.driver_to_come && self.reach == Reach::Tree;
+        if !to_come && !self.drivers.contains(&claim.driver) {
             return wanted.blocked_by_driver();
         }
         Verdict::Change(rebind(wanted, facts))
@@ -133,9 +136,10 @@ fn rebind(wanted: &Wanted, facts: &FunctionFacts) -> Change {
     steps.extend(facts.driver.as_ref().map(|driver| unbind(address, driver)));
     steps.push(probe(address));
     let disruption = match &facts.driver {
-        None => Disruption::Nothing,
+        Some(driver) if driver.is_vfio() => Disruption::Guest,
         Some(_) if facts.function.class >> 16 == 0x02 => Disruption::LinkDrop,
-        Some(_) => Disruption::Guest,
+        // What the host itself uses is refused by the guards.
+        Some(_) | None => Disruption::Nothing,
     };
     let from = facts
         .driver

@@ -15,6 +15,7 @@ use super::{AtBoot, Findings, ObserveError, Observer, Resource};
 use crate::document::Document;
 use crate::engine::devices::{Claim, Devices, FunctionFacts, GroupUnknown, Target, claims};
 use crate::engine::{Facts, Owned};
+use crate::host::Reach;
 use crate::host::pci::{self, Pci};
 use crate::plan::{FileState, ItemVerdict};
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
@@ -56,6 +57,7 @@ struct Sections {
 /// What was found.
 #[derive(Debug)]
 pub struct State {
+    reach: Reach,
     devices: Devices,
     /// Of the drivers that are asked for, those that are there.
     drivers: BTreeSet<DriverName>,
@@ -122,6 +124,7 @@ impl Resource for Bindings {
             owned_functions.extend(FunctionFacts::read(&pci, address)?.map(|facts| (address, facts)));
         }
         Ok(State {
+            reach: observer.facts.reach,
             devices: observer.facts.devices.clone(),
             drivers,
             owned,
