@@ -197,17 +197,22 @@ impl Excerpt {
 
     fn new(text: &Text, at: Position, fault: &str) -> Self {
         let whole = text.line(at);
-        let start = text.offset(at).saturating_sub(text.offset(at.line_start())).min(whole.len());
-        let length = faulty(whole.get(start..).unwrap_or_default(), fault);
-        if whole.len() <= Self::WIDTH {
-            return Self { line: whole.to_owned(), span: start..start + length };
-        }
         let boundary = |index: usize| {
-            (0..=index.min(whole.len())).rev().find(|i| whole.is_char_boundary(*i)).unwrap_or(0)
+            let index = index.min(whole.len());
+            (index.saturating_sub(3)..=index)
+                .rev()
+                .find(|index| whole.is_char_boundary(*index))
+                .unwrap_or(index)
         };
-        let (from, to) = (boundary(start.saturating_sub(Self::WIDTH / 2)), boundary(start + Self::WIDTH / 2));
-        let span = start - from..boundary((start + length).min(to)).max(start) - from;
-        Self { line: whole.get(from..to).unwrap_or_default().to_owned(), span }
+        let start = text.offset(at).saturating_sub(text.offset(at.line_start())).min(whole.len());
+        let (from, to) = if whole.len() <= Self::WIDTH {
+            (0, whole.len())
+        } else {
+            (boundary(start.saturating_sub(Self::WIDTH / 2)), boundary(start + Self::WIDTH / 2))
+        };
+        let line = whole.get(from..to).unwrap_or_default();
+        let length = faulty(line.get(start - from..).unwrap_or_default(), fault);
+        Self { line: line.to_owned(), span: start - from..start - from + length }
     }
 
     fn snippet<'a, T: Clone>(&'a self, file: &'a str, line: u32) -> Snippet<'a, T> {
