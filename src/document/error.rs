@@ -220,16 +220,26 @@ impl Excerpt {
     }
 }
 
-/// How much of a line's rest is the value at fault: the value itself, its quoted form, or all up to a comment.
+/// How much of a line's rest is the value at fault: the value itself, its quoted form, or what ends where a plain scalar
+/// or a bracket ends. Good enough for an underline.
 fn faulty(rest: &str, fault: &str) -> usize {
     if !fault.is_empty() && rest.starts_with(fault) {
         return fault.len();
     }
-    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-        let closing = rest.char_indices().skip(1).find(|(_, c)| *c == quote);
-        return closing.map_or(rest.len(), |(index, _)| index + 1);
-    }
-    rest.find(" #").map_or(rest, |comment| &rest[..comment]).trim_end().len()
+    let to_the =
+        |last: char| rest.char_indices().skip(1).find(|(_, c)| *c == last).map(|(index, _)| index + 1);
+    let end = match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => to_the(quote),
+        Some('[' | '{') => {
+            let mut open = 0_i32;
+            rest.char_indices().find_map(|(index, c)| {
+                open += i32::from(matches!(c, '[' | '{')) - i32::from(matches!(c, ']' | '}'));
+                (open == 0).then_some(index + 1)
+            })
+        }
+        _ => [" #", ", ", ": ", "]", "}"].iter().filter_map(|end| rest.find(end)).min(),
+    };
+    rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest).trim_end().len()
 }
 
 /// All problems of all documents of one run; never empty.

@@ -1,20 +1,14 @@
 //! What is legal and most likely not meant, as far as the document alone tells; warnings change no status.
 
 use super::Document;
-use super::source::{Position, Text};
 use crate::plan::{Reason, Warning};
 use crate::types::{Entry, KernelArg, Place};
 
 /// Warnings in the order of the sections.
-pub(super) fn lint(document: &Document, texts: &[Text]) -> Vec<Warning> {
+pub(super) fn lint(document: &Document) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for arg in document.kernel_args.iter().flat_map(|args| &args.present) {
         warnings.extend(kernel_arg(arg));
-    }
-    for (place, what) in addresses(document) {
-        if let Some(text) = texts.iter().find(|text| text.name == place.file) {
-            warnings.extend(unquoted(text, place, &what));
-        }
     }
     let acl = document.qemu.as_ref().and_then(|qemu| qemu.cgroup_device_acl.as_ref());
     for node in acl.iter().flat_map(|acl| acl.present.iter().chain(&acl.absent)) {
@@ -71,27 +65,14 @@ fn group_node(node: &Entry<String>) -> Option<Warning> {
     Some(warning("qemu_acl", &node.value, reason))
 }
 
-/// The places of all addresses.
-fn addresses(document: &Document) -> impl Iterator<Item = (&Place, String)> {
-    let devices = document.vfio_pci.iter().flat_map(|vfio| vfio.devices.iter().flatten());
-    let devices = devices.map(|device| (&device.place, device.value.to_string()));
-    devices.chain(document.sriov.iter().flatten().map(|entry| (&entry.place, entry.value.device.to_string())))
-}
-
 /// An address without quotes that YAML 1.1 readers take for a number in base 60.
-fn unquoted(text: &Text, place: &Place, what: &str) -> Option<Warning> {
-    let written = text.from(Position { line: place.line, column: place.column });
-    let word = written.split([' ', ',', ']', '}', '\n', '\r', '\t']).next()?;
-    if !is_sexagesimal(word) {
+pub(super) fn unquoted(address: &str, place: &Place) -> Option<Warning> {
+    if !is_sexagesimal(address) {
         return None;
     }
-    let reason = Reason::new(
-        "unquoted-address",
-        format!("{word} is read as a number by YAML 1.1 tools such as Ansible"),
-    )
-    .at(place)
-    .remedy(format!("quote it: \"{word}\""));
-    Some(warning("document", what, reason))
+    let text = format!("{address} is read as a number by YAML 1.1 tools such as Ansible");
+    let reason = Reason::new("unquoted-address", text).at(place).remedy(format!("quote it: \"{address}\""));
+    Some(warning("document", address, reason))
 }
 
 /// YAML 1.1's base 60: `[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?` (yaml.org/type/float.html, int.html).

@@ -52,26 +52,26 @@ pub fn load(sources: &[Source]) -> Result<Loaded, DocumentErrors> {
 pub fn load_all(sources: &[Source], mut problems: Vec<DocumentError>) -> Result<Loaded, DocumentErrors> {
     let mut texts = Vec::new();
     let mut raws = Vec::new();
+    let mut warnings = Vec::new();
     for source in sources {
-        match Text::new(source) {
-            Ok(text) => {
-                raws.extend(read(&text, &mut problems));
-                texts.push(text);
-            }
+        let (text, checked) = Text::new(source);
+        match checked {
+            Ok(()) => raws.extend(read(&text, &mut problems, &mut warnings)),
             Err(error) => problems.push(error),
         }
+        texts.push(text);
     }
     let joined = join::join(raws, &mut problems);
     check::check(&joined, &mut problems);
     if problems.is_empty() {
-        let warnings = lint::lint(&joined.document, &texts);
+        warnings.extend(lint::lint(&joined.document));
         Ok(Loaded { document: joined.document, warnings })
     } else {
         Err(DocumentErrors::new(problems, &texts))
     }
 }
 
-fn read(text: &Text, problems: &mut Vec<DocumentError>) -> Option<RawDocument> {
+fn read(text: &Text, problems: &mut Vec<DocumentError>, warnings: &mut Vec<Warning>) -> Option<RawDocument> {
     let root = match tree::read(text) {
         Ok(root) => root,
         Err(error) => {
@@ -82,6 +82,7 @@ fn read(text: &Text, problems: &mut Vec<DocumentError>) -> Option<RawDocument> {
     let mut reader = Reader::new(text.name.clone());
     let raw = RawDocument::read(&root, &mut reader);
     problems.append(&mut reader.problems);
+    warnings.append(&mut reader.warnings);
     raw
 }
 

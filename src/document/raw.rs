@@ -214,7 +214,6 @@ impl JsonSchema for Version {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        // `const: 1` alone would let 1.0 through.
         schemars::json_schema!({ "type": "integer", "const": 1 })
     }
 }

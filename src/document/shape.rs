@@ -11,9 +11,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 
 use super::error::DocumentError;
+use super::lint;
 use super::nearest::nearest;
 use super::source::Position;
 use super::tree::{Content, Key, Node, Scalar};
+use crate::plan::Warning;
 use crate::types::{Entry, Invalid, Place};
 
 /// Reads the nodes of one file and collects what is wrong with them.
@@ -21,11 +23,12 @@ use crate::types::{Entry, Invalid, Place};
 pub(super) struct Reader {
     file: Arc<str>,
     pub(super) problems: Vec<DocumentError>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Reader {
     pub(super) fn new(file: Arc<str>) -> Self {
-        Self { file, problems: Vec::new() }
+        Self { file, problems: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn place(&self, at: Position) -> Place {
@@ -73,15 +76,30 @@ impl Reader {
         })
     }
 
+    /// Adds to the last problem how a scalar is written as a list.
+    fn suggest_list(&mut self, node: &Node) {
+        let words = node.scalar().filter(|scalar| scalar.kind() != Kind::Null);
+        if let (Some(scalar), Some(problem)) = (words, self.problems.last_mut()) {
+            let entries: Vec<String> =
+                scalar.text.split_whitespace().take(9).map(|word| format!("{word:?}")).collect();
+            problem.remedy = Some(format!("write a list: [{}]", entries.join(", ")));
+        }
+    }
+
     /// The entries of a mapping whose keys are all in `keys`, each once.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node, expected: &str, keys: &[&str]) -> Option<Fields<'n>> {
+    pub(super) fn fields<'n, 'k>(
+        &mut self,
+        node: &'n Node,
+        expected: &str,
+        keys: &[&'k str],
+    ) -> Option<Fields<'n, 'k>> {
         let Content::Mapping(entries) = &node.content else { return self.wrong_type(node, expected) };
-        let mut fields = Fields { at: node.at, values: BTreeMap::new() };
+        let mut fields = Fields { at: node.at, values: BTreeMap::new(), misspelt: Vec::new() };
         for (key, value) in self.distinct(entries) {
             if keys.contains(&key.text.as_str()) {
                 fields.values.insert(key.text.as_str(), value);
             } else {
-                self.unknown_key(key, keys);
+                fields.misspelt.extend(self.unknown_key(key, keys));
             }
         }
         Some(fields)
@@ -107,39 +125,41 @@ impl Reader {
         distinct
     }
 
-    pub(super) fn unknown_key(&mut self, key: &Key, keys: &[&str]) {
+    /// Records an unknown key; the keys that it may stand for.
+    pub(super) fn unknown_key<'k>(&mut self, key: &Key, keys: &[&'k str]) -> Vec<&'k str> {
         let place = self.place(key.at);
-        let error = if key.text == "<<" {
-            DocumentError::new("merge-key", &place, "merge keys (<<) are not read")
-                .remedy("write the keys out, or use an alias for a whole value")
+        let (error, meant) = if key.text == "<<" {
+            let error = DocumentError::new("merge-key", &place, "merge keys (<<) are not read");
+            (error.remedy("write the keys out, or use an alias for a whole value"), keys.to_vec())
         } else {
-            let error = DocumentError::new(
-                "unknown-key",
-                &place,
-                format!("{} is no key of this mapping", shown(&key.text)),
-            );
+            let problem = format!("{} is no key of this mapping", shown(&key.text));
+            let error = DocumentError::new("unknown-key", &place, problem);
             match nearest(&key.text, keys) {
-                Some(near) => error.remedy(format!("did you mean {near}?")),
-                None => error,
+                Some(near) => (error.remedy(format!("did you mean {near}?")), vec![near]),
+                None => (error, Vec::new()),
             }
         };
         self.problems.push(error.text(key.text.clone()).accepted(keys.join(", ")));
+        meant
     }
 }
 
 /// The entries of one mapping.
 #[derive(Debug)]
-pub(super) struct Fields<'n> {
+pub(super) struct Fields<'n, 'k> {
     at: Position,
     values: BTreeMap<&'n str, &'n Node>,
+    /// Keys that unknown ones most likely mean: they are not missing besides.
+    misspelt: Vec<&'k str>,
 }
 
-impl<'n> Fields<'n> {
+impl Fields<'_, '_> {
     /// Reads one field.
     pub(super) fn read<T: Shape>(&self, key: &str, reader: &mut Reader) -> Option<T> {
         match self.values.get(key) {
             // A value at fault counts as left out, so that the rest is checked as well.
             Some(node) => T::read(node, reader).or_else(T::absent),
+            None if self.misspelt.contains(&key) => T::absent(),
             None => T::absent().or_else(|| {
                 let error = DocumentError::new(
                     "missing-key",
@@ -154,7 +174,7 @@ impl<'n> Fields<'n> {
 
 /// A value that a node can be read as.
 pub(super) trait Shape: Sized {
-    /// What is accepted, as in "a list, each entry a PCI id".
+    /// What is accepted, as in "a list (each entry a PCI id)".
     fn expected() -> Cow<'static, str>;
 
     /// Reads a node; `None` after a problem was recorded.
@@ -182,12 +202,14 @@ impl<T: Shape> Shape for Option<T> {
 
 impl<T: Shape> Shape for Vec<T> {
     fn expected() -> Cow<'static, str> {
-        format!("a list, each entry {}", T::expected()).into()
+        format!("a list (each entry {})", T::expected()).into()
     }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let Content::Sequence(items) = &node.content else {
-            return reader.wrong_type(node, &Self::expected());
+            let recorded = reader.wrong_type(node, &Self::expected());
+            reader.suggest_list(node);
+            return recorded;
         };
         // An entry at fault is left out, so that the others are checked as well.
         Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
@@ -269,7 +291,12 @@ impl<T: Checked> Shape for Entry<T> {
         let error = match scalar.kind() {
             Kind::Text if T::ADDRESS && is_number(&scalar.text) => number_for_address(&place, scalar),
             Kind::Text => match T::check(&scalar.text) {
-                Ok(value) => return Some(Self::new(value, place)),
+                Ok(value) => {
+                    if T::ADDRESS && scalar.plain {
+                        reader.warnings.extend(lint::unquoted(&scalar.text, &place));
+                    }
+                    return Some(Self::new(value, place));
+                }
                 Err(invalid) => {
                     DocumentError::new("bad-value", &place, invalid.problem).accepted(invalid.accepted)
                 }
@@ -279,7 +306,7 @@ impl<T: Checked> Shape for Entry<T> {
             kind => {
                 let problem = format!("{} {} stands where {} is wanted", kind.name(), scalar.text, T::WHAT);
                 DocumentError::new("wrong-type", &place, problem)
-                    .accepted(T::WHAT)
+                    .accepted(T::check("").err().map_or(T::WHAT, |invalid| invalid.accepted))
                     .remedy(format!("quote it to make it text: \"{}\"", scalar.text))
             }
         };
@@ -343,7 +370,7 @@ pub(super) enum OneOrMany<T> {
 
 impl<T: Shape> Shape for OneOrMany<T> {
     fn expected() -> Cow<'static, str> {
-        format!("a list, each entry {}", T::expected()).into()
+        format!("a list (each entry {})", T::expected()).into()
     }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {

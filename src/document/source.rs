@@ -36,27 +36,38 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Checks the encoding and indexes the lines.
-    pub(super) fn new(source: &Source) -> Result<Self, DocumentError> {
+    /// Indexes the lines and says what is wrong with the encoding; a text at fault is good for showing it alone.
+    pub(super) fn new(source: &Source) -> (Self, Result<(), DocumentError>) {
         let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&source.bytes);
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => return Err(not_utf8(&source.name, bytes, error.valid_up_to())),
-        };
-        let text = Self::index(Arc::clone(&source.name), text.to_owned());
-        if let Some(offset) = open_brackets(&text.text) {
+        let name = Arc::clone(&source.name);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                let text = Self::index(name, text.to_owned());
+                let checked = text.check();
+                (text, checked)
+            }
+            Err(error) => {
+                let error = not_utf8(&source.name, bytes, error.valid_up_to());
+                (Self::index(name, String::from_utf8_lossy(bytes).into_owned()), Err(error))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), DocumentError> {
+        if let Some(offset) = open_brackets(&self.text) {
             return Err(DocumentError::new(
                 "too-deep",
-                &text.place_of(offset),
+                &self.place_of(offset),
                 "too many brackets stand open here",
             )
             .remedy("close the brackets"));
         }
-        match text.text.char_indices().find(|(_, c)| !is_printable(*c)) {
-            None => Ok(text),
+        match self.text.char_indices().find(|(_, c)| !is_printable(*c)) {
+            None => Ok(()),
             Some((offset, c)) => {
                 let problem = format!("the character U+{:04X} may not stand in YAML", u32::from(c));
-                Err(DocumentError::new("not-yaml", &text.place_of(offset), problem)
+                Err(DocumentError::new("not-yaml", &self.place_of(offset), problem)
+                    .text(c)
                     .accepted("printable text in UTF-8")
                     .remedy("remove the character; the file may be a binary or in UTF-16"))
             }
@@ -189,7 +200,8 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8]) -> Result<Text, DocumentError> {
-        Text::new(&Source::new("t", bytes))
+        let (text, checked) = Text::new(&Source::new("t", bytes));
+        checked.map(|()| text)
     }
 
     #[test]

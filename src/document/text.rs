@@ -36,11 +36,11 @@ checked! {
     KernelArg: "a kernel argument", "^(?!=)([^\\s\"]|\"[^\"]*(\"|$))+$";
     ModuleName: "a module's name", "^(?!\\.{1,2}$)[A-Za-z0-9_.+-]{1,55}$";
     DriverName: "a driver's name", "^[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,62}$";
-    PciId: "a PCI id", concat!("^", hex4!(), ":", hex4!(), "$"), address: true;
+    PciId: "a PCI id", concat!("^", hex4!(), ":", hex4!(), "$");
     VfioId: "a PCI id", concat!(
         "^", hex4!(), ":", hex4!(), "(:", hex4!(), "(:", hex4!(),
         "(:(0x)?[0-9a-fA-F]{1,6}(:(0x)?[0-9a-fA-F]{1,6})?)?)?)?$"
-    ), address: true;
+    );
     Selector: "a PCI address or filter", concat!(
         "^(", address!(), "|(?!\\*?:\\*?(:\\*?)?$)(", hex4!(), "|\\*)?:(", hex4!(), "|\\*)?(:(", hex4!(), "|\\*)?)?)$"
     ), address: true;
@@ -56,21 +56,18 @@ pub(super) struct IdPin {
 impl Checked for IdPin {
     const WHAT: &'static str = "a PCI id";
     const PATTERN: &'static str = concat!("^", hex4!(), ":", hex4!(), "(:", hex4!(), ":", hex4!(), ")?$");
-    const ADDRESS: bool = true;
 
     fn check(text: &str) -> Result<Self, Invalid> {
-        let mut colons = text.match_indices(':').map(|(index, _)| index);
-        match colons.nth(1) {
-            None => Ok(Self { id: text.parse()?, subsystem: None }),
-            Some(middle) => {
-                let (id, subsystem) = text.split_at(middle);
-                Ok(Self { id: id.parse()?, subsystem: Some(subsystem.trim_start_matches(':').parse()?) })
+        let accepted =
+            "VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE], four hexadecimal digits each, such as \"10de:11bf\"";
+        let parse = |text: &str| text.parse().map_err(|error: Invalid| Invalid { accepted, ..error });
+        match text.match_indices(':').nth(1) {
+            None => Ok(Self { id: parse(text)?, subsystem: None }),
+            Some((colon, _)) => {
+                let (id, subsystem) = text.split_at(colon);
+                Ok(Self { id: parse(id)?, subsystem: Some(parse(subsystem.get(1..).unwrap_or_default())?) })
             }
         }
-        .map_err(|error: Invalid| Invalid {
-            accepted: "VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE], four hexadecimal digits each, such as \"10de:11bf\"",
-            ..error
-        })
     }
 }
 

@@ -242,6 +242,15 @@ impl<'t> Walk<'t> {
             at = self.text.find(at, '\t').unwrap_or(at);
         }
         let error = self.error("not-yaml", at, format!("this is not YAML: {}", words(problem)));
+        let hint = if self.text.from(at).starts_with('\t') {
+            Some("indent with blanks: YAML allows no tab there")
+        } else {
+            HINTS.iter().find(|(part, _)| problem.contains(part)).map(|(_, hint)| *hint)
+        };
+        let error = match hint {
+            Some(hint) => error.remedy(hint),
+            None => error,
+        };
         match context {
             Some(context) if context.contains(" at line ") => {
                 error.related(&self.text.place(position_in(context)), format!("while {}", words(context)))
@@ -264,6 +273,20 @@ impl<'t> Walk<'t> {
         }
     }
 }
+
+/// What mostly helps against libyaml's complaints.
+const HINTS: [(&str, &str); 7] = [
+    (
+        "mapping values are not allowed",
+        "put the mapping on lines of its own, or quote a text that has a colon in it",
+    ),
+    ("expected ',' or ']'", "close the list with ]"),
+    ("expected ',' or '}'", "close the mapping with }"),
+    ("expected key", "check the indentation against the lines above"),
+    ("expected '-' indicator", "check the indentation against the lines above"),
+    ("unexpected end of stream", "close the quotes"),
+    ("cannot start any token", "quote the text"),
+];
 
 /// A sequence, or a mapping that stands before a value: what a node is asked of. Errors are given as their text, for
 /// that alone carries the place.

@@ -24,6 +24,13 @@ impl FromStr for Selector {
         if text.contains('.') {
             return text.parse().map(Self::Address);
         }
+        if !text.contains(':') {
+            return Err(Invalid::new(format!("\"{text}\" is neither an address nor a filter"), ACCEPTED));
+        }
+        // Short fields are a bus and a device: an address that lost its function.
+        if text.split(':').skip(1).all(|field| (1..=2).contains(&field.len())) {
+            return text.parse().map(Self::Address);
+        }
         text.parse::<IdFilter>().map(Self::Filter).map_err(|error| Invalid { accepted: ACCEPTED, ..error })
     }
 }
