@@ -62,7 +62,7 @@ fn rules(functions: &[Function], devices: Vec<PinnedDevice>) -> String {
     let found = Bindings::diff(&spec, &Bindings::observe(&spec, &observer).unwrap());
     let text = found.items.into_iter().find_map(|item| match item.verdict {
         Verdict::Change(change) => change.steps.into_iter().find_map(|step| match step {
-            Step::WriteFile { after, .. } => Some(String::from_utf8(after.0).unwrap()),
+            Step::WriteFile { after, .. } => Some(String::from_utf8(after.0.to_vec()).unwrap()),
             _ => None,
         }),
         _ => None,
