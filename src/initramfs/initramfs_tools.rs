@@ -27,14 +27,16 @@ impl Generator for InitramfsTools {
     }
 
     fn evidence(&self, host: &dyn ReadHost) -> Result<Option<String>, HostError> {
+        let conf = "/etc/initramfs-tools/initramfs.conf";
         for path in ["/usr/sbin/update-initramfs", "/sbin/update-initramfs"] {
             if let Some(script) = host.text(Path::new(path))? {
                 // dracut brings a command of the same name.
-                return Ok(script.contains("mkinitramfs").then(|| path.to_owned()));
+                let certain = script.contains("mkinitramfs");
+                let likely = !script.contains("dracut") && host.exists(Path::new(conf))?;
+                return Ok((certain || likely).then(|| path.to_owned()));
             }
         }
         // A captured tree need not hold programs.
-        let conf = "/etc/initramfs-tools/initramfs.conf";
         let captured = host.reach() == Reach::Tree && host.exists(Path::new(conf))?;
         Ok(captured.then(|| conf.to_owned()))
     }
