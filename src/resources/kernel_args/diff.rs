@@ -153,9 +153,10 @@ impl<'a> Judge<'a> {
                 None => {}
             }
         }
-        if !self.spec.takes_back {
-            present.extend(self.ours().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect::<Vec<_>>());
-        }
+        // What stays ours is wished for, too.
+        let stays = self.ours().map(|given| &given.arg).filter(|arg| !self.spec.takes_back.includes(arg));
+        let stays: Vec<KernelArg> = stays.filter(|arg| !present.contains(arg)).cloned().collect();
+        present.extend(stays);
         self.chain.chain.edits(&self.chain.sources, &Wish { present: &present, absent: &absent })
     }
 
@@ -274,11 +275,8 @@ impl<'a> Judge<'a> {
 
     /// What was ours and is not asked for any more.
     fn taken_back(&self, edits: &Edits) -> Vec<ItemVerdict> {
-        if !self.spec.takes_back {
-            return Vec::new();
-        }
         let asked = |given: &&Given| self.spec.present.iter().any(|item| item.arg == given.arg && !self.refused.contains_key(&item.name()));
-        let gone = self.ours().filter(|given| !asked(given));
+        let gone = self.ours().filter(|given| !asked(given) && self.spec.takes_back.includes(&given.arg));
         // What is forbidden as well has its verdict already.
         let gone = gone.filter(|given| !self.spec.absent.iter().any(|item| is_meant(&item.arg, &given.arg)));
         gone.map(|given| {

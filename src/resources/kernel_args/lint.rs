@@ -1,4 +1,4 @@
-//! Arguments that do nothing, or something else than their reader thinks.
+//! Arguments that do nothing on this host; what the document alone tells is said by its own lint.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -80,17 +80,12 @@ fn length(entry: &MenuEntry) -> usize {
 }
 
 fn about(arg: &KernelArg, platform: Platform) -> Vec<Reason> {
-    let values = || arg.value().unwrap_or_default().split(',');
     let mut reasons = Vec::new();
     if arg.is_named("amd_iommu") {
         match platform.processor {
             Processor::Intel => reasons.push(no_reader("amd_iommu", "this processor is Intel's", "use intel_iommu=on")),
             Processor::Arm => reasons.push(no_reader("amd_iommu", "this processor is an Arm", ARM)),
             Processor::Amd | Processor::Unknown => {}
-        }
-        if values().any(|value| value == "on") {
-            let text = "amd_iommu knows no value \"on\": AMD's IOMMU is on unless it is turned off";
-            reasons.push(Reason::new("argument-value-unknown", text).remedy("leave the argument out"));
         }
     }
     if arg.is_named("intel_iommu") {
@@ -103,25 +98,12 @@ fn about(arg: &KernelArg, platform: Platform) -> Vec<Reason> {
             Processor::Intel | Processor::Unknown => {}
         }
     }
-    if arg.is_named("iommu") {
-        if let Some(value) = values().find(|value| matches!(*value, "on" | "1")) {
-            let text = format!("iommu knows no value \"{value}\"");
-            let remedy = "leave it out; intel_iommu=on turns Intel's IOMMU on, iommu=pt spares the host's own devices";
-            reasons.push(Reason::new("argument-value-unknown", text).remedy(remedy));
-        }
-        if platform.processor == Processor::Arm {
-            reasons.push(no_reader("iommu", "this processor is an Arm", ARM));
-        }
+    if arg.is_named("iommu") && platform.processor == Processor::Arm {
+        reasons.push(no_reader("iommu", "this processor is an Arm", ARM));
     }
     if arg.name().starts_with("rd.driver.") && platform.dracut == Some(false) {
         let remedy = "use the sections modules and blacklist, which reach an initramfs of initramfs-tools";
         reasons.push(no_reader(arg.name(), "only dracut's initramfs reads it, and this one is not dracut's", remedy));
-    }
-    let compared = ["modprobe.blacklist", "module_blacklist"].iter().any(|name| arg.is_named(name));
-    if compared && arg.value().is_some_and(|value| value.contains('-')) {
-        let text = format!("{} compares names byte by byte with their form with underscores: a name with a hyphen matches none", arg.name());
-        let remedy = format!("write {}={}", arg.name(), arg.value().unwrap_or_default().replace('-', "_"));
-        reasons.push(Reason::new("hyphen-in-blacklist", text).remedy(remedy));
     }
     if arg.is_named("pcie_acs_override") {
         let text = "only kernels with a patch that is not part of Linux read it, and where they do groups are no longer isolated";

@@ -27,6 +27,23 @@ impl Item {
     }
 }
 
+/// What of ours goes when it is not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TakesBack {
+    /// Everything: `kernel_args` is in the document.
+    #[default]
+    Everything,
+    /// Only what other sections contribute: they are in the document, `kernel_args` is not.
+    Contributions,
+}
+
+impl TakesBack {
+    /// Whether this argument goes.
+    pub fn includes(self, arg: &KernelArg) -> bool {
+        self == Self::Everything || arg.is_named(VFIO_PCI_IDS)
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Spec {
@@ -34,8 +51,8 @@ pub struct Spec {
     pub present: Vec<Item>,
     /// Must not be given: `name=value` exactly, or `name` with any value.
     pub absent: Vec<Item>,
-    /// Whether what is ours and not asked for goes: the section is in the document.
-    pub takes_back: bool,
+    /// What of ours goes when it is not asked for.
+    pub takes_back: TakesBack,
 }
 
 impl Spec {
@@ -45,20 +62,38 @@ impl Spec {
     }
 }
 
-/// Arguments that other sections ask for, with their origin.
+/// The parameter that other sections contribute.
+const VFIO_PCI_IDS: &str = "vfio-pci.ids";
+
+/// Arguments that other sections ask for, with their origin; `None` where no section could ask for one.
 ///
-/// `vfio-pci.ids=` from `vfio_pci.ids` belongs here where vfio-pci is built into an installed kernel: then
-/// modprobe.d does not reach it.
-fn contributed(_document: &Document, _facts: &Facts) -> Vec<(KernelArg, String)> {
-    Vec::new()
+/// `vfio-pci.ids=` comes from `vfio_pci.ids` where vfio-pci is built into an installed kernel: modprobe.d does not
+/// reach it then.
+fn contributed(document: &Document, facts: &Facts) -> Option<Vec<(KernelArg, String)>> {
+    let ids = document.vfio_pci.as_ref()?.ids.as_ref()?;
+    if !facts.kernels.vfio_pci_builtin() {
+        return None;
+    }
+    let mut values: Vec<String> = Vec::new();
+    for id in ids.iter().map(|entry| entry.value.to_string()) {
+        if !values.contains(&id) {
+            values.push(id);
+        }
+    }
+    let origin = ids.first().map(|entry| format!("vfio_pci.ids at {}", entry.place));
+    let arg = KernelArg::new(VFIO_PCI_IDS, Some(values.join(",")));
+    Some(origin.map(|origin| (arg, origin)).into_iter().collect())
 }
 
 pub(super) fn derive(document: &Document, facts: &Facts) -> Option<Spec> {
     let contributed = contributed(document, facts);
-    if document.kernel_args.is_none() && contributed.is_empty() {
-        return None;
-    }
-    let mut spec = Spec { takes_back: document.kernel_args.is_some(), ..Spec::default() };
+    let takes_back = match (&document.kernel_args, &contributed) {
+        (Some(_), _) => TakesBack::Everything,
+        (None, Some(_)) => TakesBack::Contributions,
+        (None, None) => return None,
+    };
+    let contributed = contributed.unwrap_or_default();
+    let mut spec = Spec { takes_back, ..Spec::default() };
     let section = document.kernel_args.iter();
     let entries = section.clone().flat_map(|section| &section.present);
     let asked = entries.map(|entry| Item::new(entry.value.clone(), &entry.place));
