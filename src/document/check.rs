@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::error::DocumentError;
 use super::join::{Joined, claimed_twice, merge_pins};
 use super::{DeviceAcl, Document, KernelArgs, Sriov};
+use crate::formats::cmdline::{Repetition, repetition};
 use crate::types::{DeviceRef, Entry, KernelArg, PinnedDevice, Place, Selector};
 
 /// The nodes that an exact list has to have: every QEMU process opens them (libvirt's `defaultDeviceACL`).
@@ -59,28 +60,11 @@ fn args_present_and_absent(args: &KernelArgs, problems: &mut Vec<DocumentError>)
     }
 }
 
-/// Parameters of which every occurrence counts (the kernel's `__setup` and `early_param` functions; libkmod; dracut).
-fn is_cumulative(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "console",
-        "earlycon",
-        "hugepages",
-        "hugepagesz",
-        "iommu",
-        "intel_iommu",
-        "amd_iommu",
-        "pci",
-        "modprobe.blacklist",
-        "module_blacklist",
-    ];
-    NAMES.contains(&name) || name.starts_with("rd.")
-}
-
 fn args_with_two_values(args: &KernelArgs, problems: &mut Vec<DocumentError>) {
     let mut seen: BTreeMap<String, &Entry<KernelArg>> = BTreeMap::new();
     for entry in &args.present {
         let name = name_of(&entry.value);
-        if is_cumulative(&name) {
+        if repetition(&name) != Repetition::LastWins {
             continue;
         }
         let first = seen.entry(name).or_insert(entry);

@@ -135,7 +135,6 @@ pub fn repetition(name: &str) -> Repetition {
         "modules-load",
         "rd.modules-load",
         "initcall-blacklist",
-        "nouveau.config",
     ];
     const EACH: &[&str] = &[
         "console",
@@ -145,7 +144,6 @@ pub fn repetition(name: &str) -> Repetition {
         "crashkernel",
         "memmap",
         "mem",
-        "numa",
         "movablecore",
         "kernelcore",
         "ivrs-ioapic",
@@ -165,9 +163,7 @@ pub fn repetition(name: &str) -> Repetition {
         "bond",
         "vlan",
         "team",
-        "mitigations-off",
         "pcie-acs-override",
-        "nosmp",
         "systemd.mask",
         "systemd.wants",
         "systemd.setenv",
@@ -175,16 +171,10 @@ pub fn repetition(name: &str) -> Repetition {
         "luks.name",
         "luks.options",
         "luks.key",
-        "fstab",
-        "cma",
         "cgroup-disable",
         "cgroup-enable",
-        "memtest",
         "reserve",
-        "isapnp",
         "xen-pciback.hide",
-        "irqaffinity",
-        "udev.log-level",
     ];
     let name = name.replace('_', "-");
     match name.as_str() {

@@ -98,7 +98,7 @@ impl Parser<'_> {
         result
     }
 
-    fn blanks(&mut self) {
+    pub(super) fn blanks(&mut self) {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t') => self.at += 1,
@@ -135,7 +135,7 @@ impl Parser<'_> {
         }
     }
 
-    fn newlines(&mut self) {
+    pub(super) fn newlines(&mut self) {
         loop {
             self.blanks();
             if self.peek() != Some(b'\n') {
@@ -176,15 +176,23 @@ impl Parser<'_> {
         }
     }
 
-    /// The unquoted word that stands here, without taking it.
-    fn reserved(&mut self) -> Option<String> {
+    /// The unquoted word that stands here, without taking it. Reads no expansion, so that looking ahead costs nothing.
+    pub(super) fn reserved(&mut self) -> Option<String> {
         let start = self.at;
-        let word = self.word();
+        let mut word = Vec::new();
+        let end = loop {
+            match self.peek() {
+                Some(byte) if !b" \t\n;&|()<>'\"\\$`".contains(&byte) => word.push(byte),
+                end => break end,
+            }
+            self.at += 1;
+        };
         self.at = start;
-        word.ok().flatten().and_then(|word| word.bare())
+        let quoted = end.is_some_and(|byte| b"'\"\\$`".contains(&byte));
+        if quoted { None } else { String::from_utf8(word).ok().filter(|word| !word.is_empty()) }
     }
 
-    fn take_reserved(&mut self, expected: &str) -> Result<(), SyntaxError> {
+    pub(super) fn take_reserved(&mut self, expected: &str) -> Result<(), SyntaxError> {
         self.newlines();
         if self.reserved().as_deref() == Some(expected) {
             self.word()?;
@@ -247,48 +255,7 @@ impl Parser<'_> {
         }
     }
 
-    fn command(&mut self) -> Result<Command, SyntaxError> {
-        self.blanks();
-        let at = self.at;
-        if self.peek() == Some(b'(') {
-            self.at += 1;
-            self.list(&[])?;
-            self.expect_byte(b')', "a ( is not closed")?;
-            return self.with_redirections(at, Kind::Subshell);
-        }
-        let kind = match self.reserved().as_deref() {
-            Some("{") => {
-                self.word()?;
-                let list = self.list(&["}"])?;
-                self.take_reserved("}")?;
-                Kind::Group(list)
-            }
-            Some("if") => {
-                self.word()?;
-                self.if_clause()?
-            }
-            Some("while" | "until") => {
-                self.word()?;
-                let condition = self.list(&["do"])?;
-                Kind::Loop { condition, body: self.do_group()? }
-            }
-            Some("for") => {
-                self.word()?;
-                self.for_clause()?
-            }
-            Some("case") => {
-                self.word()?;
-                self.case_clause()?
-            }
-            Some(word @ ("then" | "else" | "elif" | "fi" | "do" | "done" | "esac" | "}")) => {
-                return Err(self.error(format!("\"{word}\" is unexpected")));
-            }
-            _ => return self.simple(at),
-        };
-        self.with_redirections(at, kind)
-    }
-
-    fn with_redirections(&mut self, at: usize, kind: Kind) -> Result<Command, SyntaxError> {
+    pub(super) fn with_redirections(&mut self, at: usize, kind: Kind) -> Result<Command, SyntaxError> {
         let mut command = Command { at, kind, redirections: Vec::new(), risky_here_document: false };
         loop {
             self.blanks();
@@ -300,93 +267,7 @@ impl Parser<'_> {
         }
     }
 
-    fn if_clause(&mut self) -> Result<Kind, SyntaxError> {
-        let mut arms = Vec::new();
-        loop {
-            let condition = self.list(&["then"])?;
-            self.take_reserved("then")?;
-            let body = self.list(&["elif", "else", "fi"])?;
-            arms.push((condition, body));
-            match self.reserved().as_deref() {
-                Some("elif") => {
-                    self.word()?;
-                }
-                Some("else") => {
-                    self.word()?;
-                    let otherwise = self.list(&["fi"])?;
-                    self.take_reserved("fi")?;
-                    return Ok(Kind::If { arms, otherwise });
-                }
-                _ => {
-                    self.take_reserved("fi")?;
-                    return Ok(Kind::If { arms, otherwise: List::new() });
-                }
-            }
-        }
-    }
-
-    fn do_group(&mut self) -> Result<List, SyntaxError> {
-        self.take_reserved("do")?;
-        let body = self.list(&["done"])?;
-        self.take_reserved("done")?;
-        Ok(body)
-    }
-
-    fn for_clause(&mut self) -> Result<Kind, SyntaxError> {
-        self.blanks();
-        let name = self.word()?.and_then(|word| word.bare()).filter(|name| is_name(name));
-        let name = name.ok_or_else(|| self.error("a for loop has a bad variable"))?;
-        self.newlines();
-        let mut words = Vec::new();
-        if self.reserved().as_deref() == Some("in") {
-            self.word()?;
-            loop {
-                self.blanks();
-                match self.word()? {
-                    Some(word) => words.push(word),
-                    None => break,
-                }
-            }
-        }
-        self.blanks();
-        if self.peek() == Some(b';') {
-            self.at += 1;
-        }
-        Ok(Kind::For { name, words, body: self.do_group()? })
-    }
-
-    fn case_clause(&mut self) -> Result<Kind, SyntaxError> {
-        self.blanks();
-        let word = self.word()?.ok_or_else(|| self.error("a case has no word"))?;
-        self.take_reserved("in")?;
-        let mut arms = Vec::new();
-        loop {
-            self.newlines();
-            if self.reserved().as_deref() == Some("esac") {
-                self.word()?;
-                return Ok(Kind::Case { word, arms });
-            }
-            if self.peek() == Some(b'(') {
-                self.at += 1;
-            }
-            loop {
-                self.blanks();
-                self.word()?.ok_or_else(|| self.error("a case has no pattern"))?;
-                self.blanks();
-                if self.peek() != Some(b'|') {
-                    break;
-                }
-                self.at += 1;
-            }
-            self.expect_byte(b')', "a case pattern has no \")\"")?;
-            arms.push(self.list(&[";;", "esac"])?);
-            if self.peek() == Some(b';') {
-                self.at += 2;
-            }
-        }
-    }
-
-    fn simple(&mut self, at: usize) -> Result<Command, SyntaxError> {
+    pub(super) fn simple(&mut self, at: usize) -> Result<Command, SyntaxError> {
         let mut assignments = Vec::new();
         let mut words: Vec<Word> = Vec::new();
         let mut redirections = Vec::new();

@@ -8,6 +8,7 @@
 mod ast;
 mod builtins;
 mod commands;
+mod compound;
 mod edit;
 mod eval;
 mod expand;
@@ -16,3 +17,6 @@ mod words;
 pub use ast::{Quoting, Script, SyntaxError};
 pub use edit::{double_quoted, respell};
 pub use eval::{Char, Doubt, Environment, Site, Source, Value, evaluate};
+
+#[cfg(test)]
+mod tests;
