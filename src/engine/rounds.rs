@@ -254,14 +254,23 @@ impl Engine<'_> {
     }
 }
 
-/// The functions whose absence blocks an item, with the path that would show them.
+/// The functions whose absence, or whose driver's, blocks an item, with the path that would show them: at boot a PF's
+/// driver may be loaded late.
 fn missing_functions(plan: &Plan) -> Vec<(String, PathBuf)> {
-    let blocked = plan.items().filter(|(_, item)| {
-        matches!(&item.verdict, Verdict::Blocked { on: Blocker::Host, why } if why.code == "missing-function")
+    let blocked = plan.items().filter_map(|(_, item)| match &item.verdict {
+        Verdict::Blocked { on: Blocker::Host, why } => match why.code.as_ref() {
+            "missing-function" => Some((item, "")),
+            "pf-without-driver" => Some((item, "driver")),
+            _ => None,
+        },
+        _ => None,
     });
-    let functions = blocked.flat_map(|(_, item)| &item.needs).filter_map(|subject| match subject {
-        Subject::Function(address) => Some(address.to_string()),
+    let functions = blocked.flat_map(|(item, shows)| item.needs.iter().map(move |subject| (subject, shows)));
+    let functions = functions.filter_map(|(subject, shows)| match subject {
+        Subject::Function(address) => Some((address.to_string(), shows)),
         Subject::Module(_) | Subject::Driver(_) => None,
     });
-    functions.map(|name| (name.clone(), Path::new("/sys/bus/pci/devices").join(name))).collect()
+    functions
+        .map(|(name, shows)| (name.clone(), Path::new("/sys/bus/pci/devices").join(name).join(shows)))
+        .collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::pci::Function;
 use super::{HostError, ReadHost};
 use crate::formats::kmod_index;
 use crate::types::ModuleName;
@@ -122,6 +123,24 @@ impl Kernels {
             }
         }
         Ok(found)
+    }
+
+    /// The modules whose aliases fit one of these functions, in any installed kernel.
+    ///
+    /// # Errors
+    /// When an index of depmod's cannot be read.
+    pub fn drivers_of(
+        &self,
+        host: &dyn ReadHost,
+        functions: &[Function],
+    ) -> Result<BTreeSet<ModuleName>, HostError> {
+        let aliases: BTreeSet<String> = functions.iter().map(Function::modalias).collect();
+        let mut modules = BTreeSet::new();
+        for Kernel { release, .. } in self.installed.iter().filter(|_| !aliases.is_empty()) {
+            let table = host.read(&index(release, "modules.alias"))?.unwrap_or_default();
+            modules.extend(aliases.iter().flat_map(|alias| kmod_index::aliased(&table, alias)));
+        }
+        Ok(modules)
     }
 
     /// Whether vfio-pci is built into one of the installed kernels.

@@ -3,7 +3,7 @@
 use reconcile::document::{Document, KernelArgs};
 use reconcile::engine::Memory;
 use reconcile::host::{EmptyHost, Host, Reach, SimulatedHost};
-use reconcile::plan::{Step, Verdict};
+use reconcile::plan::{Followup, Step, Verdict};
 use reconcile::types::{Entry, Pin, Place};
 
 use crate::world::*;
@@ -207,4 +207,39 @@ fn a_rule_file_of_somebody_else_stays() {
     host.put_file(RULES, "# mine\n");
     let found = verdict(&devices(&[device(GPU)]), &host, &format!("bindings {RULES}"));
     assert_eq!(found, "refused: foreign-file");
+}
+
+#[test]
+fn the_initramfs_is_rebuilt_only_where_it_has_the_native_driver() {
+    let mut host = machine();
+    host.put_file("/usr/sbin/update-initramfs", "#!/bin/sh\nmkinitramfs\n");
+    host.put_file(
+        "/lib/modules/6.12.0/modules.dep",
+        "kernel/drivers/net/ethernet/intel/igb/igb.ko:\nkernel/drivers/gpu/drm/nouveau/nouveau.ko:\n",
+    );
+    host.put_file(
+        "/lib/modules/6.12.0/modules.alias",
+        "alias pci:v00008086d000010C9sv*sd*bc*sc*i* igb\nalias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n",
+    );
+    let owes = |document: &Document, host: &SimulatedHost<'_>| {
+        let (items, _) = find(document, host, &Memory::default());
+        let rules = items.into_iter().find(|item| item.item.ends_with(RULES)).unwrap();
+        match rules.verdict {
+            Verdict::Change(change) => Some((change.followups.contains(&Followup::Initramfs), change.steps)),
+            _ => None,
+        }
+    };
+    assert!(!owes(&devices(&[device(GPU)]), &host).unwrap().0, "no graphics driver in the image");
+    let (rebuild, steps) = owes(&devices(&[device(GPU), device(PF_TWIN)]), &host).unwrap();
+    assert!(rebuild, "MODULES=most takes network drivers");
+    host.execute(&steps[0]).unwrap();
+    assert_eq!(owes(&devices(&[device(GPU), device(PF_TWIN)]), &host), None);
+    assert!(
+        !owes(&devices(&[device(PF_TWIN)]), &host).unwrap().0,
+        "the copy in the image differs only for the GPU"
+    );
+    assert!(
+        owes(&devices(&[device(GPU)]), &host).unwrap().0,
+        "the rule in the image would still take the port"
+    );
 }

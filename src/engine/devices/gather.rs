@@ -92,13 +92,22 @@ impl Devices {
             Selector::Filter(filter) => filter,
         };
         let scan = pci.scan()?;
+        if let Some((address, problem)) = scan.broken.first() {
+            let text = format!(
+                "nobody can tell whether {filter} matches {address}, which cannot be read: {problem}"
+            );
+            return Ok(Resolved::Missing(Reason::new("unreadable-function", text)));
+        }
         let matched = scan.functions.iter().filter(|function| filter.matches(function.id, function.class));
         let matched: Vec<PciAddress> = matched.map(|function| function.address).collect();
         Ok(match matched.as_slice() {
             [one] => Resolved::One(*one),
             [] if self.shown => Resolved::Missing(
-                Reason::new("no-match", format!("no function of this host matches the filter {filter}"))
-                    .remedy("compare the filter with `reconcile devices`"),
+                Reason::new(
+                    "missing-function",
+                    format!("no function of this host matches the filter {filter}"),
+                )
+                .remedy("compare the filter with `reconcile devices`"),
             ),
             [] => Resolved::Missing(no_inventory(selector)),
             _ => Resolved::Several(matched),
@@ -173,6 +182,7 @@ impl FunctionFacts {
     /// When one of them cannot be read or makes no sense.
     pub fn read(pci: &Pci<'_>, address: PciAddress) -> Result<Option<Self>, ObserveError> {
         let Some(function) = pci.function(address)? else { return Ok(None) };
+        pci.check_identity(&function)?;
         let sriov = pci.sriov(address)?;
         Ok(Some(Self {
             function,

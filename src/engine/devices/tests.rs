@@ -77,7 +77,7 @@ fn every_form_is_resolved() {
         (device("0000:09:00.0"), "missing-function"),
         (device("19e5:"), "One(0000:03:00.0)"),
         (device("::0300"), "Several([0000:04:00.0, 0000:05:00.0])"),
-        (device("8086:ffff"), "no-match"),
+        (device("8086:ffff"), "missing-function"),
         (vf("0000:03:00.0", 1), "VfAbsent { pf: 0000:03:00.0, vf: 1 }"),
         (vf("0000:03:00.0", 8), "vf-out-of-range"),
         (vf("0000:04:00.0", 0), "not-a-pf"),

@@ -272,6 +272,35 @@ impl<'h> Pci<'h> {
         }))
     }
 
+    /// Checks that a function's separate attributes say what its `modalias` says; a tree may hold the latter alone.
+    /// Read only for functions that something is to be done with.
+    ///
+    /// # Errors
+    /// When one of them is missing, cannot be read or says something else: the tree is half written.
+    pub fn check_identity(&self, function: &Function) -> Result<(), ObserveError> {
+        let address = function.address;
+        let fields = [
+            ("vendor", u32::from(function.id.vendor)),
+            ("device", u32::from(function.id.device)),
+            ("class", function.class),
+        ];
+        let mut read = Vec::new();
+        for (name, expected) in fields {
+            read.push((name, expected, self.hex_field(address, name)?));
+        }
+        if read.iter().all(|(_, _, found)| found.is_none()) {
+            return Ok(());
+        }
+        match read.into_iter().find(|(_, expected, found)| *found != Some(*expected)) {
+            Some((name, _, None)) => Err(malformed(&attribute(address, name), "is missing")),
+            Some((name, expected, Some(found))) => Err(malformed(
+                &attribute(address, name),
+                format!("says {found:#06x} where modalias says {expected:#06x}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn hex_field(&self, address: PciAddress, name: &str) -> Result<Option<u32>, ObserveError> {
         let path = attribute(address, name);
         let Some(text) = self.host.text(&path)? else { return Ok(None) };

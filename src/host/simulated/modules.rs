@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::SimulatedHost;
 use super::kernel::errno_of;
 use super::overlay::Node;
+use crate::formats::kmod_index;
 use crate::host::pci::{self, Function};
 use crate::host::{ReadHost, StepError};
 use crate::types::{DriverName, ModuleName, PciAddress};
@@ -91,8 +92,15 @@ impl SimulatedHost<'_> {
             "xe_vfio_pci" => "xe-vfio-pci",
             "pci_stub" => "pci-stub",
             other if other.ends_with("_vfio_pci") => other,
-            other if self.aliases()?.iter().any(|(_, module)| module == other) => other,
-            _ => return Ok(None),
+            other => {
+                let aliases = self.of_running_kernel("modules.alias")?.unwrap_or_default();
+                let of_module =
+                    |line: &str| line.strip_prefix("alias pci:")?.rsplit_once(' ')?.1.parse().ok();
+                if !aliases.lines().filter_map(of_module).any(|named: ModuleName| named == *module) {
+                    return Ok(None);
+                }
+                other
+            }
         };
         Ok(name.parse().ok())
     }
@@ -105,20 +113,17 @@ impl SimulatedHost<'_> {
                 return Ok(Some(driver.clone()));
             }
         }
-        let modalias = function.modalias();
-        for (pattern, module) in self.aliases()? {
-            if matches(&pattern, &modalias) {
-                let named =
-                    self.list(&Path::new("/sys/module").join(&module).join("drivers")).map_err(errno_of)?;
-                let of_module = named.into_iter().flatten();
-                let of_module = of_module.filter_map(|name| name.strip_prefix("pci:").map(str::to_owned));
-                for name in of_module.chain([module.clone(), module.replace('_', "-")]) {
-                    let driver: Option<DriverName> = name.parse().ok();
-                    if let Some(driver) = driver {
-                        if self.is_driver(&driver)? {
-                            return Ok(Some(driver));
-                        }
-                    }
+        let aliases = self.of_running_kernel("modules.alias")?.unwrap_or_default();
+        for module in kmod_index::aliased(aliases.as_bytes(), &function.modalias()) {
+            let named = self
+                .list(&Path::new("/sys/module").join(module.as_str()).join("drivers"))
+                .map_err(errno_of)?;
+            let named = named.into_iter().flatten();
+            let named = named.filter_map(|name| name.strip_prefix("pci:").map(str::to_owned));
+            let spelt = [module.to_string(), module.as_str().replace('_', "-")];
+            for driver in named.chain(spelt).filter_map(|name| name.parse().ok()) {
+                if self.is_driver(&driver)? {
+                    return Ok(Some(driver));
                 }
             }
         }
@@ -132,52 +137,24 @@ impl SimulatedHost<'_> {
         self.text(&path).map_err(errno_of)
     }
 
-    /// The PCI aliases of the running kernel: pattern and module.
-    fn aliases(&self) -> Result<Vec<(String, String)>, Errno> {
-        let text = self.of_running_kernel("modules.alias")?.unwrap_or_default();
-        let alias = |line: &str| {
-            let (pattern, module) = line.strip_prefix("alias ")?.split_once(' ')?;
-            pattern.starts_with("pci:").then(|| (pattern.to_owned(), module.trim().to_owned()))
-        };
-        Ok(text.lines().filter_map(alias).collect())
-    }
-
     /// The module and all that it needs; where no `modules.dep` tells, the module alone.
     fn dependencies(&self, module: &ModuleName) -> Result<BTreeSet<ModuleName>, Errno> {
         let Some(text) = self.of_running_kernel("modules.dep")? else {
             return Ok(BTreeSet::from([module.clone()]));
         };
-        for line in text.lines() {
-            let mut paths = line.split([':', ' ']).filter(|path| !path.is_empty()).filter_map(module_of_path);
-            if paths.next().as_ref() == Some(module) {
-                return Ok(paths.collect());
+        for (path, needs) in kmod_index::dependencies(&text) {
+            if kmod_index::module_of_path(path).as_ref() == Some(module) {
+                return Ok(needs.filter_map(kmod_index::module_of_path).collect());
             }
         }
         let builtin = self.of_running_kernel("modules.builtin")?.unwrap_or_default();
-        if builtin.lines().any(|path| module_of_path(path).as_ref() == Some(module)) {
-            return Ok(BTreeSet::new());
+        let wanted = BTreeSet::from([module.clone()]);
+        if kmod_index::find(builtin.as_bytes(), &wanted).is_empty() {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(BTreeSet::new())
         }
-        Err(Errno::ENOENT)
     }
-}
-
-/// The module in a path such as `kernel/drivers/vfio/pci/vfio-pci.ko.xz`.
-fn module_of_path(path: &str) -> Option<ModuleName> {
-    let (name, _) = path.rsplit('/').next()?.split_once(".ko")?;
-    name.parse().ok()
-}
-
-/// Whether an alias pattern matches; `*` stands for any text, the only wildcard that `file2alias.c` writes for PCI.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut pieces: Vec<&str> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        let Some(at) = rest.find(piece) else { return false };
-        rest = rest.get(at + piece.len()..).unwrap_or_default();
-    }
-    rest.ends_with(last)
 }
 
 impl super::Overlay {
@@ -186,25 +163,5 @@ impl super::Overlay {
         self.nodes()
             .filter(move |(path, node)| path.ends_with(name) && matches!(node, Node::File(_)))
             .map(|(path, _)| path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alias_patterns_match() {
-        let alias = "pci:v000010DEd000011BFsv000010DEsd0000100Abc03sc00i00";
-        for (pattern, matched) in [
-            ("pci:v000010DEd*sv*sd*bc03sc00i00*", true),
-            ("pci:v000010DEd*sv*sd*bc03sc02i00*", false),
-            ("pci:v00008086d000010C9sv*sd*bc*sc*i*", false),
-            ("pci:v*", true),
-            ("pci:v000010DEd000011BFsv000010DEsd0000100Abc03sc00i00", true),
-            ("pci:v000010DEd000011BFsv000010DEsd0000100Abc03sc00i0", false),
-        ] {
-            assert_eq!(matches(pattern, alias), matched, "{pattern}");
-        }
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::devices::{Claim, Devices, FunctionFacts, GroupUnknown, Target
 use crate::engine::{Facts, Owned};
 use crate::host::Reach;
 use crate::host::pci::{self, Pci};
-use crate::plan::{FileState, ItemVerdict};
+use crate::plan::ItemVerdict;
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
 
 /// Bindings of functions to drivers.
@@ -66,7 +66,7 @@ pub struct State {
     owned_functions: BTreeMap<PciAddress, FunctionFacts>,
     /// PFs whose VF count is ours.
     owned_pfs: BTreeSet<PciAddress>,
-    rules: FileState,
+    rules: rules::File,
 }
 
 impl Resource for Bindings {
@@ -130,13 +130,13 @@ impl Resource for Bindings {
             owned,
             owned_functions,
             owned_pfs: observer.memory.owned("sriov").filter_map(|(item, _)| item.parse().ok()).collect(),
-            rules: host.file_state(Path::new(rules::PATH))?,
+            rules: rules::File::read(spec.rules.as_deref(), observer)?,
         })
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {
         let mut findings = Findings::default();
-        findings.items.extend(spec.rules.as_deref().and_then(|text| rules::judge(text, &state.rules)));
+        findings.items.extend(spec.rules.as_deref().and_then(|text| state.rules.judge(text)));
         for wanted in &spec.wanted {
             let verdict = ItemVerdict::new(&wanted.claim.item, state.judge(wanted));
             findings.items.push(verdict.origin(&wanted.claim.origin).needs(wanted.needs()));

@@ -4,17 +4,23 @@
 //! before `80-drivers.rules`, whose load of the native module therefore comes after both. VFs have no rule: the
 //! kernel announces a VF before it probes it, so that a loaded VF driver could win; `sriov_drivers_autoprobe` and the
 //! oneshot unit are right for them.
+//!
+//! Where the initramfs has the native driver, the rules have to be in it too. initramfs-tools copies every rule of
+//! `/etc/udev/rules.d` (udev's hook); without vfio-pci in the image the function waits, without a driver, for the same
+//! rule in the real root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::engine::devices::{Claim, Devices, Target};
+use crate::host::{Pci, pci};
+use crate::initramfs::{self, Carries};
 use crate::plan::{
-    Change, Disruption, FileState, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict,
+    Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict,
 };
-use crate::resources::HEADER;
-use crate::types::{DeviceRef, PciAddress, PciId, Selector};
+use crate::resources::{HEADER, ObserveError, Observer};
+use crate::types::{DeviceRef, ModuleName, PciAddress, PciId, Selector};
 
 /// The file.
 pub(super) const PATH: &str = "/etc/udev/rules.d/10-reconcile-vfio.rules";
@@ -67,6 +73,8 @@ fn rule(claim: &Claim, devices: &Devices) -> Option<(PciAddress, Option<Card>)> 
             Some((address, (!by_address_alone).then_some(card)))
         }
         Ok(Target::Vf { .. }) => None,
+        // Of a function that cannot be read nobody knows what it is.
+        Err(ref reason) if reason.code == "unreadable-function" => None,
         Err(_) if by_address_alone => Some((written?, None)),
         Err(_) => Some((written?, Some(Card { id: entry.pin.id?, subsystem: entry.pin.subsystem }))),
     }
@@ -83,37 +91,84 @@ impl Card {
     }
 }
 
-/// What has to be done about the file; `None` where there is none and none is needed.
-pub(super) fn judge(text: &str, state: &FileState) -> Option<ItemVerdict> {
-    let standing = state.bytes();
-    if text.is_empty() && standing.is_none() {
-        return None;
-    }
-    let verdict = match standing {
-        Some(standing) if standing == text.as_bytes() => Verdict::InSync,
-        Some(standing) if !standing.starts_with(HEADER.trim_end().as_bytes()) => Verdict::Refused(not_ours()),
-        _ => Verdict::Change(change(text, state)),
-    };
-    Some(ItemVerdict::new(PATH, verdict).origin("vfio_pci.devices"))
+/// The file as it stands, and the images that have a copy of it.
+#[derive(Debug)]
+pub(super) struct File {
+    state: FileState,
+    /// Native drivers in the initramfs of functions whose rule changes: the copy there has to change as well.
+    in_image: Vec<ModuleName>,
 }
 
-fn change(text: &str, state: &FileState) -> Change {
-    let (step, reason) = if text.is_empty() {
-        let step = Step::RemoveFile { path: PATH.into(), before: state.clone() };
-        (step, Reason::new("no-rule", "no function needs a rule any longer"))
-    } else {
-        let step =
-            Step::WriteFile { path: PATH.into(), before: state.clone(), after: text.into(), mode: 0o644 };
-        (step, Reason::new("udev-rules", "at boot the native driver must not get these functions first"))
-    };
-    Change::new(Phase::Persisted, vec![step], Disruption::Nothing, reason)
+impl File {
+    /// Reads the file, and what the images carry if it has to be written.
+    pub(super) fn read(wanted: Option<&str>, observer: &Observer<'_>) -> Result<Self, ObserveError> {
+        let state = observer.host.file_state(Path::new(PATH))?;
+        let wanted = wanted.unwrap_or_default();
+        let standing = String::from_utf8_lossy(state.bytes().unwrap_or_default());
+        if wanted == standing {
+            return Ok(Self { state, in_image: Vec::new() });
+        }
+        let in_image = in_image(&changed(&standing, wanted), observer)?;
+        Ok(Self { state, in_image })
+    }
+
+    /// What has to be done; `None` where there is no file and none is needed.
+    pub(super) fn judge(&self, wanted: &str) -> Option<ItemVerdict> {
+        let ours = |standing: &[u8]| standing.is_empty() || standing.starts_with(HEADER.as_bytes());
+        let verdict = match self.state.bytes() {
+            None if wanted.is_empty() => return None,
+            Some(standing) if standing == wanted.as_bytes() => Verdict::InSync,
+            Some(standing) if !ours(standing) && wanted.is_empty() => return None,
+            Some(standing) if !ours(standing) => Verdict::Refused(not_ours()),
+            _ => Verdict::Change(self.change(wanted)),
+        };
+        Some(ItemVerdict::new(PATH, verdict).origin("vfio_pci.devices"))
+    }
+
+    fn change(&self, wanted: &str) -> Change {
+        let (path, before) = (PATH.into(), self.state.clone());
+        let (step, mut reason) = if wanted.is_empty() {
+            (Step::RemoveFile { path, before }, Reason::new("no-rule", "no function needs a rule any longer"))
+        } else {
+            let text = "at boot the native driver must not get these functions first";
+            (Step::WriteFile { path, before, after: wanted.into(), mode: 0o644 }, Reason::new("udev-rules", text))
+        };
+        if !self.in_image.is_empty() {
+            let names: Vec<&str> = self.in_image.iter().map(ModuleName::as_str).collect();
+            let text = format!("{}; the initramfs, which has {}, gets a copy", reason.text, names.join(", "));
+            reason.text = text;
+        }
+        let mut change = Change::new(Phase::Persisted, vec![step], Disruption::Nothing, reason);
+        change.followups.extend((!self.in_image.is_empty()).then_some(Followup::Initramfs));
+        change
+    }
+}
+
+/// The functions whose rule one text has and the other has not.
+fn changed(before: &str, after: &str) -> Vec<PciAddress> {
+    let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (before.lines().collect(), after.lines().collect());
+    let address = |line: &&str| line.split_once("KERNEL==\"")?.1.split('"').next()?.parse().ok();
+    before.symmetric_difference(&after).filter_map(address).collect()
+}
+
+/// The native drivers of these functions that an image carries. udev's hook copies the rules of `/etc` into it.
+fn in_image(addresses: &[PciAddress], observer: &Observer<'_>) -> Result<Vec<ModuleName>, ObserveError> {
+    let (host, kernels) = (observer.host, &observer.facts.kernels);
+    let inventory = Pci::new(host);
+    // One that is gone or cannot be read has a verdict of its own.
+    let functions = addresses.iter().filter_map(|address| inventory.function(*address).ok().flatten());
+    let functions: Vec<pci::Function> = functions.collect();
+    let natives = kernels.find(host, &kernels.drivers_of(host, &functions)?)?;
+    let carried = initramfs::carried(host, kernels, &natives)?;
+    let carried = carried.into_iter().filter(|(_, carries)| matches!(carries, Carries::Yes(_)));
+    Ok(carried.map(|(module, _)| module).collect())
 }
 
 fn not_ours() -> Objection {
-    let text = format!("{PATH} was not written by reconcile: its first line is not reconcile's");
+    let text = format!("{PATH} does not begin with reconcile's header, so it is somebody else's");
     Objection {
-        subject: Path::new(PATH).display().to_string(),
+        subject: PATH.to_owned(),
         chain: vec![Reason::new("foreign-file", text).at(PATH)],
-        lifted_by: LiftedBy::Operator(format!("move {PATH} away")),
+        lifted_by: LiftedBy::Operator(format!("move {PATH} away or give it another name")),
     }
 }
