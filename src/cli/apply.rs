@@ -132,6 +132,7 @@ fn execute(
 ) -> Result<Report, ExitStatus> {
     let mut memory = std::mem::take(&mut prepared.memory);
     let mut progress = output.progress();
+    prepared.machine.report_progress(output.long_steps());
     let mut engine = Engine {
         document: &prepared.document,
         selection,

@@ -1,9 +1,7 @@
 //! Where results and errors are printed, once.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
@@ -11,6 +9,7 @@ use serde::Serialize;
 use super::{Colour, Common, Format};
 use crate::document::{DocumentError, DocumentErrors};
 use crate::engine::Progress;
+use crate::host::LongSteps;
 use crate::plan::Step;
 use crate::report::{Detail, ExitStatus, Report, SCHEMA, render};
 
@@ -120,15 +119,27 @@ impl Output {
         read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
-    /// Progress on standard error: one line that moves on a terminal, plain lines elsewhere.
+    fn shown(&self) -> Option<Shown> {
+        let shown = if io::stderr().is_terminal() { Shown::OneLine } else { Shown::Lines };
+        (!self.quiet).then_some(shown)
+    }
+
+    /// Progress on standard error: one line that is rewritten on a terminal, plain lines elsewhere.
     pub(super) fn progress(&self) -> Box<dyn Progress> {
-        if self.quiet {
-            Box::new(crate::engine::Silent)
-        } else if io::stderr().is_terminal() {
-            Box::new(Ticker::new())
-        } else {
-            Box::new(Lines::default())
+        match self.shown() {
+            Some(shown) => Box::new(Told { shown, waiting_said: false }),
+            None => Box::new(crate::engine::Silent),
         }
+    }
+
+    /// Shows that a step which takes long is still under way.
+    pub(super) fn long_steps(&self) -> LongSteps {
+        let shown = self.shown();
+        Box::new(move |step, elapsed| {
+            if let Some(shown) = shown {
+                shown.still_running(step, elapsed);
+            }
+        })
     }
 }
 
@@ -185,103 +196,63 @@ fn describe(position: usize, total: usize, step: &Step) -> String {
     format!("[{position}/{total}] {act} {}", step.target())
 }
 
-/// Plain lines.
-#[derive(Default)]
-struct Lines {
+/// Plain lines, or on a terminal one line that is rewritten.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Lines,
+    OneLine,
+}
+
+/// How often a plain line says that a long step is still under way.
+const STILL_RUNNING_SECONDS: u64 = 30;
+
+impl Shown {
+    fn say(self, text: &str) {
+        let mut stream = io::stderr().lock();
+        let _ = match self {
+            Self::Lines => writeln!(stream, "{text}"),
+            Self::OneLine => write!(stream, "\r\x1b[K{text}").and_then(|()| stream.flush()),
+        };
+    }
+
+    fn still_running(self, step: &Step, elapsed: Duration) {
+        let seconds = elapsed.as_secs();
+        let due = match self {
+            Self::Lines => seconds > 0 && seconds.is_multiple_of(STILL_RUNNING_SECONDS),
+            Self::OneLine => true,
+        };
+        if due {
+            self.say(&format!("{} ({seconds} s)", step.target()));
+        }
+    }
+}
+
+struct Told {
+    shown: Shown,
     waiting_said: bool,
 }
 
-impl Lines {
-    fn say(text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    }
-}
-
-impl Progress for Lines {
+impl Progress for Told {
     fn step(&mut self, position: usize, total: usize, step: &Step) {
-        Self::say(&describe(position, total, step));
+        self.shown.say(&describe(position, total, step));
     }
 
     fn command(&mut self, argv: &[String]) {
-        Self::say(&format!("run {}", argv.join(" ")));
+        self.shown.say(&format!("running {}", argv.join(" ")));
     }
 
     fn waiting(&mut self, functions: &[String], remaining: Duration) {
         if !self.waiting_said {
             self.waiting_said = true;
-            Self::say(&format!("wait up to {} s for {}", remaining.as_secs(), functions.join(", ")));
+            self.shown.say(&format!("waiting up to {} s for {}", remaining.as_secs(), functions.join(", ")));
         }
     }
 }
 
-/// One line that is rewritten every second, so that long work shows that it is alive.
-struct Ticker {
-    lines: Option<Sender<String>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn new() -> Self {
-        let (lines, received) = mpsc::channel::<String>();
-        let thread = std::thread::spawn(move || {
-            let mut current: Option<(String, Instant)> = None;
-            let show = |line: &str, since: Instant| {
-                let mut stream = io::stderr().lock();
-                let seconds = since.elapsed().as_secs();
-                let elapsed = if seconds == 0 { String::new() } else { format!("  ({seconds} s)") };
-                let _ = write!(stream, "\r\x1b[K{line}{elapsed}").and_then(|()| stream.flush());
-            };
-            loop {
-                match received.recv_timeout(Duration::from_secs(1)) {
-                    Ok(line) => {
-                        let since = match &current {
-                            Some((shown, since)) if *shown == line => *since,
-                            _ => Instant::now(),
-                        };
-                        show(&line, since);
-                        current = Some((line, since));
-                    }
-                    Err(RecvTimeoutError::Timeout) => {
-                        if let Some((line, since)) = &current {
-                            show(line, *since);
-                        }
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-            }
-            if current.is_some() {
-                let _ = io::stderr().lock().write_all(b"\r\x1b[K");
-            }
-        });
-        Self { lines: Some(lines), thread: Some(thread) }
-    }
-
-    fn show(&self, line: String) {
-        if let Some(lines) = &self.lines {
-            let _ = lines.send(line);
-        }
-    }
-}
-
-impl Drop for Ticker {
+impl Drop for Told {
     fn drop(&mut self) {
-        self.lines = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if matches!(self.shown, Shown::OneLine) {
+            self.shown.say("");
         }
-    }
-}
-
-impl Progress for Ticker {
-    fn step(&mut self, position: usize, total: usize, step: &Step) {
-        self.show(describe(position, total, step));
-    }
-
-    fn command(&mut self, argv: &[String]) {
-        self.show(format!("running {}", argv.join(" ")));
-    }
-
-    fn waiting(&mut self, functions: &[String], _: Duration) {
-        self.show(format!("waiting for {}", functions.join(", ")));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::rounds::{ChangeOutcome, Progress, RunError};
-use super::{Facts, Memory, Owed, Owned, PersistedAt};
+use super::{Facts, Memory, Owned, PersistedAt};
 use crate::host::{Host, StepError};
 use crate::plan::{Change, Followup, Phase, Step};
 
@@ -95,12 +95,7 @@ fn announce(memory: &mut Memory, attempt: &Attempt, boot_id: &str) {
         items.insert(owned.item.clone(), Owned { target: owned.target.clone(), before, written });
     }
     for followup in &change.followups {
-        memory
-            .owed
-            .entry(*followup)
-            .or_insert_with(Owed::default)
-            .because
-            .insert(format!("{resource}: {item}"));
+        memory.owed.entry(*followup).or_default().because.insert(format!("{resource}: {item}"));
     }
     if change.phase == Phase::Persisted {
         let items = memory.persisted.entry((*resource).to_owned()).or_default();

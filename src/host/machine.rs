@@ -16,7 +16,7 @@ use crate::engine::Memory;
 use crate::plan::{FileState, Step};
 
 /// Told about once a second which step has been running for how long.
-pub type Progress = Box<dyn FnMut(&Step, Duration)>;
+pub type LongSteps = Box<dyn FnMut(&Step, Duration)>;
 
 /// A host behind a root directory.
 ///
@@ -26,7 +26,7 @@ pub struct Machine {
     root: Root,
     reach: Reach,
     attributes: AttributeWriter,
-    progress: Option<Progress>,
+    progress: Option<LongSteps>,
 }
 
 impl Machine {
@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// Has `progress` told about steps that take long.
-    pub fn report_progress(&mut self, progress: Progress) {
+    pub fn report_progress(&mut self, progress: LongSteps) {
         self.progress = Some(progress);
     }
 
@@ -101,7 +101,7 @@ fn found<T>(
     }
 }
 
-fn teller<'a>(progress: &'a mut Option<Progress>, step: &'a Step) -> impl FnMut(Duration) + 'a {
+fn teller<'a>(progress: &'a mut Option<LongSteps>, step: &'a Step) -> impl FnMut(Duration) + 'a {
     move |elapsed| {
         if let Some(progress) = progress {
             progress(step, elapsed);

@@ -31,7 +31,7 @@ pub use error::{HostError, StepError};
 pub use in_use::Users;
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
-pub use machine::{Machine, Progress};
+pub use machine::{LongSteps, Machine};
 pub use pci::Pci;
 pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory};
