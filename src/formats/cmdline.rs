@@ -199,6 +199,8 @@ mod tests {
 
     use super::*;
 
+    type Pairs<'a> = &'a [(&'a str, Option<&'a str>)];
+
     fn read(line: &str) -> Vec<(String, Option<String>)> {
         tokens(line.as_bytes())
             .into_iter()
@@ -208,7 +210,7 @@ mod tests {
 
     #[test]
     fn splits_as_next_arg_does() {
-        let cases: &[(&str, &[(&str, Option<&str>)])] = &[
+        let cases: &[(&str, Pairs<'_>)] = &[
             ("", &[]),
             ("  a  b\t c\n", &[("a", None), ("b", None), ("c", None)]),
             ("a=b=c", &[("a", Some("b=c"))]),

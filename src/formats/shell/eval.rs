@@ -251,7 +251,7 @@ impl Shell<'_> {
             let tested = tested || index + 1 < and_or.rest.len();
             match (status, and) {
                 (Status::Success, true) | (Status::Failure, false) => {
-                    status = self.pipeline(pipeline, tested)?
+                    status = self.pipeline(pipeline, tested)?;
                 }
                 (Status::Success, false) | (Status::Failure, true) => {}
                 (Status::Unknown, and) => {

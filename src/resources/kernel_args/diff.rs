@@ -104,7 +104,7 @@ impl<'a> Judge<'a> {
             let target = step.target();
             items.push(ItemVerdict::new(target, Verdict::Change(self.change(&edits, reason))));
         }
-        Findings { items, warnings: self.exempt().into_iter().collect() }
+        Findings { items, warnings: self.exempt().into_iter().chain(self.unjudged()).collect() }
     }
 
     /// Whether the sources are as asked: a single-valued parameter is not given a second value either, although the
@@ -292,6 +292,19 @@ impl<'a> Judge<'a> {
         let own = self.chain.sources.own.as_ref();
         let target = own.map_or_else(|| PathBuf::from(grub_d::OWN_DROP_IN), |(path, _)| path.clone());
         OwnedItem { item: arg.to_string(), target, before: None, written }
+    }
+
+    /// A menu in which nothing boots this system: unreadable, or written by hand.
+    fn unjudged(&self) -> Option<Warning> {
+        let entries = self.chain.entries.as_ref()?;
+        let none = !self.asked.is_empty() && !entries.iter().any(|entry| entry.judged == Judged::Ours);
+        let remedy = format!("run {}, and look at what it prints", self.chain.chain.regenerate().join(" "));
+        none.then(|| Warning {
+            resource: Cow::Borrowed(KernelArgs::KEY),
+            subject: "menu entries".to_owned(),
+            reason: Reason::new("menu-unjudged", "the boot menu has no readable entry that is made from the configuration")
+                .remedy(remedy),
+        })
     }
 
     /// Entries that are not judged and do not pass what is asked.
