@@ -1,6 +1,9 @@
 //! Whole runs: what each round does, that a second run does nothing, that taking back restores.
 
+use std::time::Duration;
+
 use reconcile::document::Document;
+use reconcile::engine::{ChangeOutcome, Engine, Memory, Selection, Silent};
 use reconcile::host::Host;
 use reconcile::plan::Step;
 
@@ -176,4 +179,36 @@ fn a_card_that_is_gone_is_given_up() {
     world.host.remove(format!("/sys/bus/pci/devices/{PF}"));
     assert_eq!(apply(&mut world, &sriov(&[])).concat(), Vec::<String>::new());
     assert_eq!(world.owned(), Vec::<String>::new());
+}
+
+#[test]
+fn the_engine_comes_to_the_same_end() {
+    let documents = [
+        both(devices(&[device(GPU), vf(PF, 1)]), sriov(&[(PF, 4, Some("vfio-pci"))])),
+        both(devices(&[device(GPU_TWIN)]), sriov(&[(PF, 2, None), (PF_TWIN, 3, Some("vfio-pci"))])),
+        both(devices(&[device(PF)]), sriov(&[(PF, 0, None)])),
+        both(devices(&[]), sriov(&[])),
+    ];
+    let (mut small, mut host, mut memory) = (World::new(), machine(), Memory::default());
+    for document in &documents {
+        small.apply(document);
+        for expected in [true, false] {
+            let only = ["sriov", "bindings"].map(str::to_owned).into();
+            let selection = Selection { only, ..Selection::default() };
+            let (memory, progress, wait) = (&mut memory, &mut Silent, Duration::ZERO);
+            let mut engine = Engine { document, selection: &selection, memory, progress, wait };
+            let outcome = engine.run(&mut host).unwrap();
+            assert!(
+                outcome.made.iter().all(|made| made.outcome == ChangeOutcome::Applied),
+                "{:#?}",
+                outcome.made
+            );
+            assert_eq!(outcome.made.is_empty(), !expected, "a second run does nothing: {:#?}", outcome.made);
+            assert_eq!(outcome.last.changes().count(), 0, "{:#?}", outcome.last);
+        }
+        let mut world = World { host: host.clone(), memory: memory.clone() };
+        assert_eq!(world.bound(), small.bound());
+        assert_eq!(world.owned(), small.owned());
+        assert_eq!(world.apply(document), Vec::<Vec<String>>::new());
+    }
 }

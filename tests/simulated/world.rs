@@ -62,6 +62,9 @@ pub(crate) fn machine() -> SimulatedHost<'static> {
     host.put_directory("/sys/bus/pci/drivers/vfio-pci");
     host.put_directory("/sys/bus/pci/drivers/igbvf");
     host.put_file("/proc/sys/kernel/osrelease", "6.12.0\n");
+    host.put_file("/proc/self/mountinfo", "21 1 0:20 / /proc rw - proc proc rw\n");
+    host.put_file("/proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n");
+    host.put_file("/proc/net/route", "Iface\tDestination\tGateway\tFlags\n");
     host.put_file(
         "/lib/modules/6.12.0/modules.alias",
         "alias pci:v00008086d000010CAsv*sd*bc*sc*i* igbvf\nalias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n",
