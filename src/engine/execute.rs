@@ -51,7 +51,7 @@ pub(super) fn batch(
     // Owned before it is written and owed before the step that owes it: a crash in between loses nothing.
     ledger.update(announced.clone(), host)?;
 
-    let mut results: BTreeMap<&Step, Result<(), String>> = BTreeMap::new();
+    let mut results: Results<'_> = BTreeMap::new();
     let total = attempts.iter().flat_map(|attempt| &attempt.change.steps).collect::<BTreeSet<_>>().len();
     let mut outcomes = Vec::new();
     for attempt in attempts {
@@ -59,11 +59,10 @@ pub(super) fn batch(
         for step in &attempt.change.steps {
             if !results.contains_key(step) {
                 progress.step(results.len() + 1, total, step);
-                let result = host.execute(step).map_err(|error| explain(&error));
-                results.insert(step, result);
+                results.insert(step, host.execute(step));
             }
             if let Some(Err(error)) = results.get(step) {
-                outcome = ChangeOutcome::Failed { error: error.clone() };
+                outcome = ChangeOutcome::Failed { error: crate::report::chain(error) };
                 break;
             }
         }
@@ -72,15 +71,31 @@ pub(super) fn batch(
 
     let mut settled = announced;
     for (attempt, outcome) in attempts.iter().zip(&outcomes) {
-        settle(&mut settled, &before, attempt, outcome);
+        match outcome {
+            ChangeOutcome::Applied => forget_given_up(&mut settled, attempt),
+            // Something of it happened: it stays ours, so that it can be taken back.
+            _ if left_a_mark(attempt, &results) => {}
+            _ => unannounce(&mut settled, &before, attempt),
+        }
     }
+    settled.owned.retain(|_, items| !items.is_empty());
+    settled.persisted.retain(|_, items| !items.is_empty());
     drop_debts_never_incurred(&mut settled, &before, attempts, &results);
     ledger.update(settled, host)?;
     Ok(outcomes)
 }
 
-fn explain(error: &StepError) -> String {
-    crate::report::chain(error)
+/// What became of each step of a round.
+type Results<'a> = BTreeMap<&'a Step, Result<(), StepError>>;
+
+/// Whether a step of the attempt was made, or may yet be: a write that hangs in the kernel can still go through.
+fn left_a_mark(attempt: &Attempt, results: &Results<'_>) -> bool {
+    attempt.change.steps.is_empty()
+        || attempt
+            .change
+            .steps
+            .iter()
+            .any(|step| matches!(results.get(step), Some(Ok(()) | Err(StepError::Hung { .. }))))
 }
 
 /// Records what an attempt will own, owe and persist.
@@ -123,33 +138,33 @@ fn hash_inputs(memory: &mut Memory, attempts: &[Attempt]) {
     }
 }
 
-/// Takes back what a failed attempt had announced, and forgets what a successful one gave up.
-fn settle(memory: &mut Memory, before: &Memory, attempt: &Attempt, outcome: &ChangeOutcome) {
+/// Forgets what a successful attempt gave up.
+fn forget_given_up(memory: &mut Memory, attempt: &Attempt) {
+    for owned in attempt.change.owns.iter().filter(|owned| owned.written.is_none()) {
+        if let Some(items) = memory.owned.get_mut(attempt.resource) {
+            items.remove(&owned.item);
+        }
+    }
+}
+
+/// Takes back what an attempt had announced of which nothing happened.
+fn unannounce(memory: &mut Memory, before: &Memory, attempt: &Attempt) {
     let resource = attempt.resource;
     for owned in &attempt.change.owns {
         let known = before.owned_item(resource, &owned.item).cloned();
-        let items = memory.owned.entry(resource.to_owned()).or_default();
-        match (outcome, &owned.written, known) {
-            (ChangeOutcome::Applied, Some(_), _) => {}
-            (ChangeOutcome::Applied, None, _) | (_, Some(_), None) => {
-                items.remove(&owned.item);
-            }
-            (_, _, Some(known)) => {
-                items.insert(owned.item.clone(), known);
-            }
-            (_, None, None) => {}
-        }
+        put_back(memory.owned.entry(resource.to_owned()).or_default(), &owned.item, known);
     }
-    if *outcome != ChangeOutcome::Applied && attempt.change.phase == Phase::Persisted {
+    if attempt.change.phase == Phase::Persisted {
         let known = before.persisted.get(resource).and_then(|items| items.get(&attempt.item)).cloned();
-        let items = memory.persisted.entry(resource.to_owned()).or_default();
-        match known {
-            Some(known) => items.insert(attempt.item.clone(), known),
-            None => items.remove(&attempt.item),
-        };
+        put_back(memory.persisted.entry(resource.to_owned()).or_default(), &attempt.item, known);
     }
-    memory.owned.retain(|_, items| !items.is_empty());
-    memory.persisted.retain(|_, items| !items.is_empty());
+}
+
+fn put_back<T>(items: &mut BTreeMap<String, T>, item: &str, known: Option<T>) {
+    match known {
+        Some(known) => items.insert(item.to_owned(), known),
+        None => items.remove(item),
+    };
 }
 
 /// A follow-up whose every causing change failed before its first step was made is not owed after all.
@@ -157,15 +172,15 @@ fn drop_debts_never_incurred(
     memory: &mut Memory,
     before: &Memory,
     attempts: &[Attempt],
-    results: &BTreeMap<&Step, Result<(), String>>,
+    results: &Results<'_>,
 ) {
     let incurred: BTreeSet<Followup> = attempts
         .iter()
-        .filter(|attempt| {
-            let steps = &attempt.change.steps;
-            steps.is_empty() || steps.iter().any(|step| matches!(results.get(step), Some(Ok(()))))
-        })
+        .filter(|attempt| left_a_mark(attempt, results))
         .flat_map(|attempt| attempt.change.followups.iter().copied())
         .collect();
     memory.owed.retain(|followup, _| incurred.contains(followup) || before.owed.contains_key(followup));
 }
+
+#[cfg(test)]
+mod tests;
