@@ -55,7 +55,7 @@ fn rules(functions: &[Function], devices: Vec<PinnedDevice>) -> String {
     let devices = devices.into_iter().map(|device| Entry::new(device, place.clone())).collect();
     let vfio_pci = Some(VfioPci { ids: None, devices: Some(devices) });
     let document = Document { vfio_pci, ..Document::default() };
-    let facts = Facts::gather(&document, &host).unwrap();
+    let facts = Facts::gather(&document, &host, None).unwrap();
     let memory = Memory::default();
     let observer = Observer { host: &host, memory: &memory, facts: &facts };
     let spec = Bindings::derive(&document, &facts).unwrap();

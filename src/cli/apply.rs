@@ -48,6 +48,7 @@ fn simulate(prepared: &Prepared, selection: &Selection) -> Result<Report, RunErr
         memory: &mut memory,
         progress: &mut Silent,
         wait: Duration::ZERO,
+        scan: None,
     };
     let mut outcome = engine.run(&mut host)?;
     look_ahead(&mut outcome, host, prepared, selection, memory)?;
@@ -73,6 +74,7 @@ fn look_ahead(
         memory: &mut memory,
         progress: &mut Silent,
         wait: Duration::ZERO,
+        scan: outcome.facts.devices.scan.clone(),
     };
     let later = engine.run(&mut host)?;
     outcome.ahead = later.made;
@@ -139,6 +141,7 @@ fn execute(
         memory: &mut memory,
         progress: progress.as_mut(),
         wait: if args.boot { args.wait.unwrap_or(BOOT_WAIT) } else { Duration::ZERO },
+        scan: None,
     };
     let outcome = engine.run(&mut prepared.machine);
     drop(progress);

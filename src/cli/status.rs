@@ -27,7 +27,7 @@ pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
 fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let prepared = prepare(common, output)?;
     let host: &dyn ReadHost = &prepared.machine;
-    let facts = Facts::gather(&prepared.document, host)
+    let facts = Facts::gather(&prepared.document, host, None)
         .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
     let selection = selection(common, Scope::Full);
     let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);

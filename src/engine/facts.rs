@@ -1,9 +1,11 @@
 //! What is known about the host in one round, gathered once and shared by every `derive`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::devices::Devices;
 use crate::document::Document;
+use crate::host::pci::Scan;
 use crate::host::{Kernels, Reach, ReadHost};
 use crate::resources::ObserveError;
 
@@ -21,15 +23,19 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads what the document makes necessary, and no more.
+    /// Reads what the document makes necessary, and no more; `earlier` is the scan of an earlier round of the same run.
     ///
     /// # Errors
     /// When the host cannot be read; what concerns a single function or module is a fact.
-    pub fn gather(document: &Document, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+    pub fn gather(
+        document: &Document,
+        host: &dyn ReadHost,
+        earlier: Option<Arc<Scan>>,
+    ) -> Result<Self, ObserveError> {
         Ok(Self {
             reach: host.reach(),
             boot_id: host.text(Path::new("/proc/sys/kernel/random/boot_id"))?,
-            devices: Devices::gather(document, host)?,
+            devices: Devices::gather(document, host, earlier)?,
             kernels: Kernels::read(host)?,
         })
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::execute::{self, Attempt, Ledger};
@@ -12,6 +13,7 @@ use super::followups::{self, FollowupRun};
 use super::plan::{Plan, Selection, executable, plan};
 use super::{Facts, Memory};
 use crate::document::Document;
+use crate::host::pci::Scan;
 use crate::host::{Host, StepError};
 use crate::plan::{Blocker, Change, Phase, Step, Subject, Verdict};
 use crate::resources::ObserveError;
@@ -109,6 +111,8 @@ pub struct Engine<'a> {
     pub selection: &'a Selection,
     /// What is remembered; changed as the run goes on.
     pub memory: &'a mut Memory,
+    /// An earlier scan of the same host, if there was one: identities of functions are read once.
+    pub scan: Option<Arc<Scan>>,
     /// Told what happens.
     pub progress: &'a mut dyn Progress,
     /// How long to wait for functions that are not there yet, all of them together.
@@ -168,8 +172,10 @@ impl Engine<'_> {
         Ok(Outcome { made, ahead: Vec::new(), followups, last, facts })
     }
 
-    fn observe(&self, host: &dyn Host) -> Result<(Plan, Facts), RunError> {
-        let facts = Facts::gather(self.document, host.as_read()).map_err(RunError::Facts)?;
+    fn observe(&mut self, host: &dyn Host) -> Result<(Plan, Facts), RunError> {
+        let facts =
+            Facts::gather(self.document, host.as_read(), self.scan.clone()).map_err(RunError::Facts)?;
+        self.scan.clone_from(&facts.devices.scan);
         let plan = plan(self.document, self.selection, host.as_read(), self.memory, &facts);
         Ok((plan, facts))
     }

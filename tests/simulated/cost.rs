@@ -61,7 +61,7 @@ impl ReadHost for Counting<'_> {
 /// The functions that one round of a plan touches, with the number of operations on each.
 fn touched(document: &Document, host: &SimulatedHost<'_>) -> BTreeMap<PciAddress, usize> {
     let counting = Counting { host, operations: RefCell::default() };
-    let facts = Facts::gather(document, &counting).unwrap();
+    let facts = Facts::gather(document, &counting, None).unwrap();
     let memory = Memory::default();
     let observer = Observer { host: &counting, memory: &memory, facts: &facts };
     if let Some(spec) = SriovCounts::derive(document, &facts) {

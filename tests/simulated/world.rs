@@ -121,7 +121,7 @@ pub(crate) fn find(
     host: &SimulatedHost<'_>,
     memory: &Memory,
 ) -> (Vec<ItemVerdict>, Vec<Warning>) {
-    let facts = Facts::gather(document, host).unwrap();
+    let facts = Facts::gather(document, host, None).unwrap();
     let observer = Observer { host, memory, facts: &facts };
     let (mut items, mut warnings) = (Vec::new(), Vec::new());
     if let Some(spec) = SriovCounts::derive(document, &facts) {

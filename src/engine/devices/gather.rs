@@ -2,29 +2,34 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Devices, FunctionFacts, Resolved};
 use crate::document::Document;
-use crate::host::pci::described;
+use crate::host::pci::{Scan, described};
 use crate::host::{Pci, ReadHost};
 use crate::plan::{Reason, Warning};
 use crate::resources::ObserveError;
 use crate::types::{DeviceRef, Entry, PciAddress, PinnedDevice, Selector};
 
 impl Devices {
-    /// Looks up every function that `document` names.
+    /// Looks up every function that `document` names; `earlier` is the scan of an earlier round of the same run.
     ///
     /// # Errors
     /// When the host's list of functions cannot be read. A single function that cannot be read is
     /// [`Resolved::Missing`].
-    pub fn gather(document: &Document, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+    pub fn gather(
+        document: &Document,
+        host: &dyn ReadHost,
+        earlier: Option<Arc<Scan>>,
+    ) -> Result<Self, ObserveError> {
         let named = named_devices(document);
         let ids = document.vfio_pci.as_ref().and_then(|vfio| vfio.ids.as_deref()).unwrap_or_default();
         let mut devices = Self::default();
         if named.is_empty() && ids.is_empty() {
             return Ok(devices);
         }
-        let pci = Pci::new(host);
+        let pci = Pci::new(host).after(earlier);
         devices.shown = pci.is_present()?;
         devices.running_args = host.text(Path::new("/proc/cmdline"))?.unwrap_or_default();
         for entry in &named {
@@ -60,6 +65,7 @@ impl Devices {
         devices.warn_of_twins(&pci, &named)?;
         devices.warnings.sort();
         devices.warnings.dedup();
+        devices.scan = pci.into_scan();
         Ok(devices)
     }
 

@@ -7,12 +7,13 @@ mod handed;
 mod pins;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use group::GroupUnknown;
 pub(crate) use handed::several;
 pub use handed::{Claim, Handed, Target, claims, handed_to_vfio};
 
-use crate::host::pci::{Function, SriovFacts};
+use crate::host::pci::{Function, Scan, SriovFacts};
 use crate::plan::{Blocker, Objection, Reason, Verdict, Warning};
 use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
@@ -66,6 +67,8 @@ pub struct Devices {
     groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
     objections: BTreeMap<PinnedDevice, Objection>,
     warnings: Vec<Warning>,
+    /// Every function, where a filter or an id made it necessary to look at all of them.
+    pub scan: Option<Arc<Scan>>,
 }
 
 impl Devices {

@@ -59,7 +59,7 @@ fn host() -> SimulatedHost<'static> {
 }
 
 fn gather(document: &Document, host: &SimulatedHost<'_>) -> Facts {
-    Facts::gather(document, host).unwrap()
+    Facts::gather(document, host, None).unwrap()
 }
 
 fn code(resolved: Resolved) -> String {

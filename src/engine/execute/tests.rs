@@ -73,7 +73,7 @@ fn attempt(item: &str, targets: &[&str]) -> Attempt {
 /// Runs one round and returns what is remembered after it.
 fn run(host: &mut Script, attempts: &[Attempt], mut memory: Memory) -> (Vec<ChangeOutcome>, Memory) {
     let empty = EmptyHost(Reach::Machine);
-    let facts = Facts::gather(&Document::default(), &empty).unwrap();
+    let facts = Facts::gather(&Document::default(), &empty, None).unwrap();
     let mut ledger = Ledger { memory: &mut memory };
     let outcomes = batch(attempts, host, &mut ledger, &facts, &mut Silent).unwrap();
     (outcomes, memory)

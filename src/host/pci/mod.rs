@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use function::Function;
 
@@ -60,11 +61,21 @@ pub struct Scan {
     pub broken: Vec<(PciAddress, String)>,
 }
 
+impl Scan {
+    /// The function at `address`.
+    fn function(&self, address: PciAddress) -> Option<&Function> {
+        let at = self.functions.binary_search_by_key(&address, |function| function.address).ok()?;
+        self.functions.get(at)
+    }
+}
+
 /// The inventory of one round: what was read once is not read again.
 pub struct Pci<'h> {
     host: &'h dyn ReadHost,
     functions: RefCell<BTreeMap<PciAddress, Option<Function>>>,
-    scan: OnceCell<Scan>,
+    scan: OnceCell<Arc<Scan>>,
+    /// Of an earlier round: what a function is does not change while it is there.
+    earlier: Option<Arc<Scan>>,
 }
 
 impl fmt::Debug for Pci<'_> {
@@ -76,7 +87,19 @@ impl fmt::Debug for Pci<'_> {
 impl<'h> Pci<'h> {
     /// An inventory of `host` in which nothing has been read yet.
     pub fn new(host: &'h dyn ReadHost) -> Self {
-        Self { host, functions: RefCell::default(), scan: OnceCell::new() }
+        Self { host, functions: RefCell::default(), scan: OnceCell::new(), earlier: None }
+    }
+
+    /// An inventory that takes the identity of functions that are still there from an earlier scan of the same run.
+    #[must_use]
+    pub fn after(mut self, earlier: Option<Arc<Scan>>) -> Self {
+        self.earlier = earlier;
+        self
+    }
+
+    /// The scan that was made, if one was necessary.
+    pub fn into_scan(self) -> Option<Arc<Scan>> {
+        self.scan.into_inner().or(self.earlier)
     }
 
     /// The function at `address`; `None` where there is none.
@@ -103,6 +126,10 @@ impl<'h> Pci<'h> {
         let names = self.host.list(Path::new(DEVICES))?.unwrap_or_default();
         let mut scan = Scan { functions: Vec::with_capacity(names.len()), broken: Vec::new() };
         for address in names.iter().filter_map(|name| name.parse().ok()) {
+            if let Some(known) = self.earlier.as_ref().and_then(|earlier| earlier.function(address)) {
+                scan.functions.push(*known);
+                continue;
+            }
             match self.read_function(address) {
                 Ok(function) => scan.functions.extend(function),
                 Err(error) => scan.broken.push((address, described(&error))),
@@ -110,7 +137,7 @@ impl<'h> Pci<'h> {
         }
         scan.functions.sort_unstable();
         scan.broken.sort_unstable();
-        Ok(self.scan.get_or_init(|| scan))
+        Ok(self.scan.get_or_init(|| Arc::new(scan)))
     }
 
     /// Whether this host shows PCI functions at all; a tree that is an image being built does not.

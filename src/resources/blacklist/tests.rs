@@ -16,7 +16,7 @@ fn document(modules: &[(&str, bool)]) -> Document {
 }
 
 fn found(host: &SimulatedHost<'_>, document: &Document) -> Findings {
-    let (facts, memory) = (Facts::gather(document, host).unwrap(), Memory::default());
+    let (facts, memory) = (Facts::gather(document, host, None).unwrap(), Memory::default());
     let spec = Blacklist::derive(document, &facts).unwrap();
     let observer = Observer { host, memory: &memory, facts: &facts };
     Blacklist::diff(&spec, &Blacklist::observe(&spec, &observer).unwrap())

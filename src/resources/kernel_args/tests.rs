@@ -37,7 +37,7 @@ fn menu(args: &str) -> String {
 fn judge_with(host: &SimulatedHost<'_>, document: &str, memory: &Memory) -> Option<Findings> {
     let source = Source::new("host.yaml", format!("version: 1\n{document}\n"));
     let document = load(&[source]).unwrap().document;
-    let facts = Facts::gather(&document, host).unwrap();
+    let facts = Facts::gather(&document, host, None).unwrap();
     let observer = Observer { host, memory, facts: &facts };
     let spec = KernelArgs::derive(&document, &facts)?;
     Some(KernelArgs::diff(&spec, &KernelArgs::observe(&spec, &observer).unwrap()))

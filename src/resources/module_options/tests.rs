@@ -18,7 +18,7 @@ fn document(options: &[(&str, &str, Option<&str>)]) -> Document {
 }
 
 fn found_with(host: &SimulatedHost<'_>, document: &Document, memory: &Memory) -> Findings {
-    let facts = Facts::gather(document, host).unwrap();
+    let facts = Facts::gather(document, host, None).unwrap();
     let spec = ModuleOptions::derive(document, &facts).unwrap();
     let observer = Observer { host, memory, facts: &facts };
     ModuleOptions::diff(&spec, &ModuleOptions::observe(&spec, &observer).unwrap())

@@ -19,7 +19,7 @@ fn document(modules: &[&str]) -> Document {
 }
 
 fn found(host: &SimulatedHost<'_>, document: &Document) -> Findings {
-    let (facts, memory) = (Facts::gather(document, host).unwrap(), Memory::default());
+    let (facts, memory) = (Facts::gather(document, host, None).unwrap(), Memory::default());
     let spec = Modules::derive(document, &facts).unwrap();
     let observer = Observer { host, memory: &memory, facts: &facts };
     Modules::diff(&spec, &Modules::observe(&spec, &observer).unwrap())

@@ -348,7 +348,7 @@ fn observing_finds_who_uses_the_groups_in_the_list() {
         host.put_link(format!("/sys/bus/pci/devices/{function}"), &device);
         host.put_link(format!("{device}/driver"), format!("/sys/bus/pci/drivers/{driver}"));
     }
-    let facts = Facts::gather(&Document::default(), &host).unwrap();
+    let facts = Facts::gather(&Document::default(), &host, None).unwrap();
     let memory = Memory::default();
     let observer = Observer { host: &host, memory: &memory, facts: &facts };
     let state = QemuAcl::observe(&groups(&[]), &observer).unwrap();
@@ -362,7 +362,7 @@ fn observing_finds_who_uses_the_groups_in_the_list() {
 
 #[test]
 fn a_document_without_the_section_manages_nothing() {
-    let facts = Facts::gather(&Document::default(), &EmptyHost(Reach::Tree)).unwrap();
+    let facts = Facts::gather(&Document::default(), &EmptyHost(Reach::Tree), None).unwrap();
     assert!(QemuAcl::derive(&Document::default(), &facts).is_none());
     let qemu = Some(crate::document::Qemu { cgroup_device_acl: Some(DeviceAcl::default()) });
     assert!(QemuAcl::derive(&Document { qemu, ..Document::default() }, &facts).unwrap().is_empty());

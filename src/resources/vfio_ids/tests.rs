@@ -34,7 +34,7 @@ fn host() -> SimulatedHost<'static> {
 }
 
 fn found(host: &SimulatedHost<'_>, document: &Document) -> Findings {
-    let (facts, memory) = (Facts::gather(document, host).unwrap(), Memory::default());
+    let (facts, memory) = (Facts::gather(document, host, None).unwrap(), Memory::default());
     let spec = VfioIds::derive(document, &facts).unwrap();
     let observer = Observer { host, memory: &memory, facts: &facts };
     VfioIds::diff(&spec, &VfioIds::observe(&spec, &observer).unwrap())
