@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Chain, Item, KernelArgs, Spec, State};
 use crate::boot::{Edits, Given, Judged, MenuEntry, Wanted, Wish, grub_d, is_meant, wanted};
 use crate::formats::cmdline;
 use crate::plan::{
-    Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Verdict, Warning,
+    Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Step, Verdict, Warning,
 };
 use crate::resources::{Findings, Resource};
 use crate::types::KernelArg;
@@ -183,6 +183,7 @@ impl<'a> Judge<'a> {
     fn judge(&self, item: &Item, question: &Question, edits: &Edits) -> Verdict {
         if !self.is_persisted(question, &self.chain.persisted.args()) {
             let mut change = self.change(edits, self.why_wrong(question));
+            change.steps = self.steps_of(question, edits);
             if edits.ours.contains(&item.arg) {
                 change.owns.push(self.owned(&item.arg, Some(item.name())));
             }
@@ -204,6 +205,25 @@ impl<'a> Judge<'a> {
         } else {
             Verdict::PendingReboot { why }
         }
+    }
+
+    /// The steps that this item needs: the files that hold what is in its way, and our drop-in if that is to give it.
+    fn steps_of(&self, question: &Question, edits: &Edits) -> Vec<Step> {
+        let kernel: Vec<&Given> = self.chain.persisted.kernel().collect();
+        let args: Vec<&KernelArg> = kernel.iter().map(|given| &given.arg).collect();
+        let in_the_way = |at: usize| match question {
+            Question::Present(wanted) => wanted.conflicts(&args).contains(&at),
+            Question::Absent(absent) => args.get(at).is_some_and(|arg| is_meant(absent, arg)),
+        };
+        let places = kernel.iter().enumerate().filter(|(at, _)| in_the_way(*at));
+        let mut files: Vec<&str> =
+            places.filter_map(|(_, given)| Some(given.at.rsplit_once(':')?.0)).collect();
+        if matches!(question, Question::Present(wanted) if edits.ours.contains(&wanted.arg)) {
+            files.push(grub_d::OWN_DROP_IN);
+        }
+        let concerns = |step: &&Step| files.iter().any(|file| step.path() == Some(Path::new(file)));
+        let steps: Vec<Step> = edits.steps.iter().filter(concerns).cloned().collect();
+        if steps.is_empty() { edits.steps.clone() } else { steps }
     }
 
     /// The first entry of ours that does not pass what is asked.
@@ -282,6 +302,7 @@ impl<'a> Judge<'a> {
         gone.map(|given| {
             let reason = Reason::new("argument-taken-back", "the document no longer asks for it").at(&given.at);
             let mut change = self.change(edits, reason);
+            change.steps.retain(|step| step.path() == Some(Path::new(grub_d::OWN_DROP_IN)));
             change.owns.push(self.owned(&given.arg, None));
             ItemVerdict::new(given.arg.to_string(), Verdict::Change(change))
         })
