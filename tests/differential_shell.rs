@@ -1,5 +1,6 @@
 //! The evaluation of shell assignment files against `sh` itself, which sources them in grub-mkconfig's order.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "differential_shell/cases.rs"]
 mod cases;

@@ -100,11 +100,11 @@ fn normal_tail(entry: &Entry, old: &[u8], linux: &[u8], linux_default: &[u8]) ->
             tail.extend_from_slice(b" $vt_handoff");
         }
     }
-    if entry.id.as_deref().is_some_and(|id| id.contains("-init-")) {
-        if let Some(init) = words(old).next_back().filter(|word| word.starts_with(b"init=")) {
-            tail.push(b' ');
-            tail.extend_from_slice(init);
-        }
+    if entry.id.as_deref().is_some_and(|id| id.contains("-init-"))
+        && let Some(init) = words(old).next_back().filter(|word| word.starts_with(b"init="))
+    {
+        tail.push(b' ');
+        tail.extend_from_slice(init);
     }
     tail
 }

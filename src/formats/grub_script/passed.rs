@@ -213,14 +213,13 @@ mod tests {
 
         #[test]
         fn quoted_arguments_keep_their_place(text in "[ -~]{1,12}") {
-            if let Ok(arg) = text.parse::<KernelArg>() {
-                if let Ok(quoted) = quote(&arg) {
+            if let Ok(arg) = text.parse::<KernelArg>()
+                && let Ok(quoted) = quote(&arg) {
                     let all = passed(format!("a {quoted} b").as_bytes()).unwrap();
                     prop_assert_eq!(all.len(), 3);
                     prop_assert_eq!(&all[1].arg, &arg);
                     prop_assert_eq!(all[1].span.start, 2);
                 }
-            }
         }
     }
 }

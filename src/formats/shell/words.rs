@@ -181,11 +181,11 @@ impl Parser<'_> {
             self.at += 1;
         }
         let mut name = self.name();
-        if name.is_empty() {
-            if let Some(byte) = self.peek().filter(|byte| b"@*#?-$!".contains(byte)) {
-                name.push(char::from(byte));
-                self.at += 1;
-            }
+        if name.is_empty()
+            && let Some(byte) = self.peek().filter(|byte| b"@*#?-$!".contains(byte))
+        {
+            name.push(char::from(byte));
+            self.at += 1;
         }
         let numeric = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
         let special = name.len() == 1 && !is_name(&name);
