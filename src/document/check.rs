@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::claims::{claimed_twice, merge_pins};
 use super::error::DocumentError;
-use super::join::{Joined, claimed_twice, merge_pins};
+use super::join::Joined;
 use super::{DeviceAcl, Document, KernelArgs, Sriov};
 use crate::formats::cmdline::{Repetition, repetition};
 use crate::types::{DeviceRef, Entry, KernelArg, PinnedDevice, Place, Selector};
@@ -18,6 +19,7 @@ const MOST_IDS: usize = 1023;
 /// Checks what was joined.
 pub(super) fn check(joined: &Joined, problems: &mut Vec<DocumentError>) {
     let document = &joined.document;
+    let sound = problems.is_empty();
     if let Some(args) = &document.kernel_args {
         args_present_and_absent(args, problems);
         args_with_two_values(args, problems);
@@ -27,7 +29,8 @@ pub(super) fn check(joined: &Joined, problems: &mut Vec<DocumentError>) {
     functions(document, problems);
     if let Some(acl) = document.qemu.as_ref().and_then(|qemu| qemu.cgroup_device_acl.as_ref()) {
         wanted_and_unwanted_nodes(acl, problems);
-        if let Some(place) = &joined.exact {
+        // Where a node is at fault, the list lacks it for that reason.
+        if let Some(place) = joined.exact.as_ref().filter(|_| sound) {
             exact_acl(acl, place, problems);
         }
     }

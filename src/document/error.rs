@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, Title};
 use serde::Serialize;
 
 use super::source::{Position, Text};
@@ -49,7 +49,9 @@ pub struct Related {
     /// What stands there.
     pub note: String,
     #[serde(skip)]
-    at: Option<(String, Position)>,
+    file: String,
+    #[serde(skip)]
+    at: Position,
     #[serde(skip)]
     excerpt: Option<Excerpt>,
 }
@@ -59,6 +61,8 @@ pub struct Related {
 struct Excerpt {
     line: String,
     span: std::ops::Range<usize>,
+    /// Whether the line is longer.
+    cut: bool,
 }
 
 impl DocumentError {
@@ -108,11 +112,11 @@ impl DocumentError {
     /// Adds another place that has a part in the problem.
     #[must_use]
     pub fn related(mut self, place: &Place, note: impl Into<String>) -> Self {
-        let at = (place.file.to_string(), Position { line: place.line, column: place.column });
         self.related.push(Related {
             place: place.to_string(),
             note: note.into(),
-            at: Some(at),
+            file: place.file.to_string(),
+            at: Position { line: place.line, column: place.column },
             excerpt: None,
         });
         self
@@ -123,38 +127,21 @@ impl DocumentError {
     }
 
     fn render(&self, renderer: &Renderer) -> String {
-        let mut group = Level::ERROR.primary_title(self.problem.as_str()).id(self.code).elements(
-            self.excerpt.as_ref().zip(self.line).map(|(excerpt, line)| {
-                excerpt
-                    .snippet(&self.file, line)
-                    .annotation(AnnotationKind::Primary.span(excerpt.span.clone()))
-            }),
-        );
-        if self.excerpt.is_none() {
-            group = group.element(Level::NOTE.with_name("in").message(self.whereabouts()));
-        }
-        let mut groups: Vec<Group<'_>> = Vec::new();
-        for related in &self.related {
-            match (&related.excerpt, &related.at) {
-                (Some(excerpt), Some((file, at))) => groups.push(
-                    Level::NOTE.secondary_title(related.note.as_str()).element(
-                        excerpt
-                            .snippet(file, at.line)
-                            .annotation(AnnotationKind::Context.span(excerpt.span.clone())),
-                    ),
-                ),
-                _ => {
-                    group = group.element(Level::NOTE.message(format!("{}: {}", related.place, related.note)))
-                }
-            }
-        }
+        let title = Level::ERROR.primary_title(self.problem.as_str()).id(self.code);
+        let mut group =
+            located(title, &self.file, self.position(), self.excerpt.as_ref(), AnnotationKind::Primary);
         if let Some(accepted) = &self.accepted {
             group = group.element(Level::NOTE.with_name("accepted").message(accepted.as_str()));
         }
         if let Some(remedy) = &self.remedy {
             group = group.element(Level::HELP.message(remedy.as_str()));
         }
-        groups.insert(0, group);
+        let mut groups = vec![group];
+        for related in &self.related {
+            let note = Level::NOTE.secondary_title(related.note.as_str());
+            let (at, excerpt) = (Some(related.at), related.excerpt.as_ref());
+            groups.push(located(note, &related.file, at, excerpt, AnnotationKind::Context));
+        }
         renderer.render(&groups)
     }
 
@@ -212,12 +199,31 @@ impl Excerpt {
         };
         let line = whole.get(from..to).unwrap_or_default();
         let length = faulty(line.get(start - from..).unwrap_or_default(), fault);
-        Self { line: line.to_owned(), span: start - from..start - from + length }
+        let span = start - from..start - from + length;
+        Self { line: line.to_owned(), span, cut: line.len() < whole.len() }
     }
+}
 
-    fn snippet<'a, T: Clone>(&'a self, file: &'a str, line: u32) -> Snippet<'a, T> {
-        Snippet::source(self.line.as_str()).path(file).line_start(line as usize)
+/// A title with its place and the line there.
+fn located<'a>(
+    title: Title<'a>,
+    file: &'a str,
+    at: Option<Position>,
+    excerpt: Option<&'a Excerpt>,
+    kind: AnnotationKind,
+) -> Group<'a> {
+    let (Some(at), Some(excerpt)) = (at, excerpt) else {
+        return title.element(at.map_or(Origin::path(file), |at| Origin::path(file).line(at.line as usize)));
+    };
+    let snippet = Snippet::source(excerpt.line.as_str())
+        .line_start(at.line as usize)
+        .annotation(kind.span(excerpt.span.clone()));
+    if !excerpt.cut {
+        return title.element(snippet.path(file));
     }
+    // The snippet would count the column from where the line was cut.
+    let origin = Origin::path(file).line(at.line as usize).char_column(at.column as usize);
+    title.element(origin).element(snippet)
 }
 
 /// How much of a line's rest is the value at fault: the value itself, its quoted form, or what ends where a plain scalar
@@ -261,9 +267,8 @@ impl DocumentErrors {
             let at = error.position().zip(order.get(error.file.as_str()));
             error.excerpt = at.map(|(at, (_, text))| Excerpt::new(text, at, &error.text));
             for related in &mut error.related {
-                let place =
-                    related.at.as_ref().and_then(|(file, at)| Some((*at, order.get(file.as_str())?.1)));
-                related.excerpt = place.map(|(at, text)| Excerpt::new(text, at, ""));
+                let text = order.get(related.file.as_str());
+                related.excerpt = text.map(|(_, text)| Excerpt::new(text, related.at, ""));
             }
         }
         Self { errors }

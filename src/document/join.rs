@@ -1,8 +1,10 @@
 //! One [`Document`] out of one or several files: lists join, what agrees collapses, what disagrees names both places.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::fmt::Display;
 
+use super::claims::{one_count_each, unify};
 use super::error::DocumentError;
 use super::raw::{
     RawAcl, RawBlacklisted, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf, RawPinned, RawQemu,
@@ -11,9 +13,9 @@ use super::raw::{
 use super::shape::{At, Named, ShortOrLong};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot as SlotName};
 use super::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov};
-use crate::types::{DeviceRef, Entry, ModuleName, PciId, Pin, PinnedDevice, Place, Selector};
+use crate::types::{DeviceRef, Entry, KernelArg, ModuleName, PciId, Pin, PinnedDevice, Place, Selector};
 
-type Problems = Vec<DocumentError>;
+pub(super) type Problems = Vec<DocumentError>;
 
 /// What joining makes.
 #[derive(Debug)]
@@ -85,10 +87,7 @@ pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
     Joined { document, exact }
 }
 
-fn add_kernel_args(
-    args: &mut KernelArgs,
-    raw: ShortOrLong<Vec<Entry<crate::types::KernelArg>>, RawKernelArgs>,
-) {
+fn add_kernel_args(args: &mut KernelArgs, raw: ShortOrLong<Vec<Entry<KernelArg>>, RawKernelArgs>) {
     let RawKernelArgs { present, absent } = match raw {
         ShortOrLong::Short(present) => RawKernelArgs { present: Some(present), absent: None },
         ShortOrLong::Long(long) => long,
@@ -177,7 +176,7 @@ fn agree<K: Ord>(
 }
 
 /// Two values for one thing.
-fn disagreement<V: Display>(what: &str, first: (V, &Place), second: (V, &Place)) -> DocumentError {
+pub(super) fn disagreement<V: Display>(what: &str, first: (V, &Place), second: (V, &Place)) -> DocumentError {
     let problem = format!("{what} is {} here and {} at {}", second.0, first.0, first.1);
     DocumentError::new("contradiction", second.1, problem)
         .related(first.1, format!("{what} is {} here", first.0))
@@ -253,9 +252,7 @@ fn sriov_of(raw: Entry<RawSriov>, problems: &mut Problems) -> Entry<Sriov> {
 /// Collapses what stands twice and agrees; reports what disagrees.
 fn collapse(document: &mut Document, problems: &mut Problems) {
     if let Some(args) = &mut document.kernel_args {
-        // Order and repetition carry meaning on a command line (`hugepagesz=` before `hugepages=`): only a repetition of
-        // a whole list from another file would be lost, and the same argument twice is one wish.
-        unique(&mut args.present);
+        args.present = unique_args(std::mem::take(&mut args.present), problems);
         unique(&mut args.absent);
     }
     if let Some(modules) = &mut document.modules {
@@ -281,7 +278,7 @@ fn collapse(document: &mut Document, problems: &mut Problems) {
 
 /// Keeps the first of equal entries.
 fn unique<T: Ord + Clone>(entries: &mut Vec<Entry<T>>) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     entries.retain(|entry| seen.insert(entry.value.clone()));
 }
 
@@ -308,97 +305,44 @@ fn one_value_each(module: &ModuleName, options: &mut Vec<Entry<ModuleOption>>, p
     });
 }
 
-/// Joins the claims on each function; claims whose pins differ are a problem.
-fn unify(devices: Vec<Entry<PinnedDevice>>, problems: &mut Problems) -> Vec<Entry<PinnedDevice>> {
-    let mut index: BTreeMap<DeviceRef, usize> = BTreeMap::new();
-    let mut unified: Vec<Entry<PinnedDevice>> = Vec::new();
-    for entry in devices {
-        let known = index.get(&entry.value.device).and_then(|index| unified.get_mut(*index));
-        match known {
-            Some(first) => match merge_pins(&first.value.pin, &entry.value.pin) {
-                Ok(pin) => first.value.pin = pin,
-                Err(field) => problems.push(claimed_twice(field, first, &entry)),
+/// Keeps the first of equal arguments. `hugepages=` belongs to the `hugepagesz=` before it: the two stay together.
+fn unique_args(args: Vec<Entry<KernelArg>>, problems: &mut Problems) -> Vec<Entry<KernelArg>> {
+    let mut seen = BTreeSet::new();
+    let mut counts: BTreeMap<Option<KernelArg>, Entry<KernelArg>> = BTreeMap::new();
+    let mut size: Option<Entry<KernelArg>> = None;
+    let mut kept: Vec<Entry<KernelArg>> = Vec::new();
+    for arg in args {
+        match arg.value.name() {
+            "hugepagesz" => {
+                kept.extend(size.replace(arg).filter(|size| seen.insert(size.value.clone())));
+            }
+            "hugepages" => match counts.entry(size.as_ref().map(|size| size.value.clone())) {
+                Slot::Vacant(vacant) => {
+                    if let Some(size) = &size {
+                        seen.insert(size.value.clone());
+                        kept.push(size.clone());
+                    }
+                    kept.push(vacant.insert(arg).clone());
+                }
+                Slot::Occupied(first) => {
+                    let first = first.get();
+                    if first.value != arg.value {
+                        let what = size
+                            .as_ref()
+                            .map_or("the default size".to_owned(), |size| size.value.to_string());
+                        let what = format!("the count of huge pages of {what}");
+                        problems.push(disagreement(
+                            &what,
+                            (&first.value, &first.place),
+                            (&arg.value, &arg.place),
+                        ));
+                    }
+                }
             },
-            None => {
-                index.insert(entry.value.device, unified.len());
-                unified.push(entry);
-            }
+            _ if seen.insert(arg.value.clone()) => kept.push(arg),
+            _ => {}
         }
     }
-    unified
-}
-
-/// A function that is claimed twice with pins that cannot both hold.
-pub(super) fn claimed_twice(
-    field: &str,
-    first: &Entry<PinnedDevice>,
-    second: &Entry<PinnedDevice>,
-) -> DocumentError {
-    let problem = format!("{} is claimed twice with two values of {field}", second.value.device);
-    DocumentError::new("contradiction", &second.place, problem)
-        .related(&first.place, "it is claimed here first")
-        .accepted("one entry for each function")
-        .remedy("keep the entry that describes the card in that place")
-}
-
-/// Both pins at once.
-///
-/// # Errors
-/// The name of a field in which they differ.
-pub(super) fn merge_pins(a: &Pin, b: &Pin) -> Result<Pin, &'static str> {
-    fn one<T: Clone + PartialEq>(
-        a: &Option<T>,
-        b: &Option<T>,
-        field: &'static str,
-    ) -> Result<Option<T>, &'static str> {
-        match (a, b) {
-            (Some(a), Some(b)) if a != b => Err(field),
-            _ => Ok(a.clone().or_else(|| b.clone())),
-        }
-    }
-    Ok(Pin {
-        id: one(&a.id, &b.id, "id")?,
-        subsystem: one(&a.subsystem, &b.subsystem, "subsystem")?,
-        serial: one(&a.serial, &b.serial, "serial")?,
-        mac: one(&a.mac, &b.mac, "mac")?,
-        slot: one(&a.slot, &b.slot, "slot")?,
-    })
-}
-
-fn one_count_each(entries: Vec<Entry<Sriov>>, problems: &mut Problems) -> Vec<Entry<Sriov>> {
-    let mut index: BTreeMap<DeviceRef, usize> = BTreeMap::new();
-    let mut unified: Vec<Entry<Sriov>> = Vec::new();
-    for entry in entries {
-        let Some(first) = index.get(&entry.value.device.device).and_then(|index| unified.get_mut(*index))
-        else {
-            index.insert(entry.value.device.device, unified.len());
-            unified.push(entry);
-            continue;
-        };
-        let device = entry.value.device.device;
-        if first.value.vfs != entry.value.vfs {
-            let what = format!("the VF count of {device}");
-            problems.push(disagreement(
-                &what,
-                (first.value.vfs, &first.place),
-                (entry.value.vfs, &entry.place),
-            ));
-        }
-        if first.value.driver != entry.value.driver {
-            let show = |entry: &Entry<Sriov>| {
-                entry.value.driver.as_ref().map_or("the kernel's choice".to_owned(), ToString::to_string)
-            };
-            let what = format!("the driver of the VFs of {device}");
-            problems.push(disagreement(&what, (show(first), &first.place), (show(&entry), &entry.place)));
-        }
-        match merge_pins(&first.value.device.pin, &entry.value.device.pin) {
-            Ok(pin) => first.value.device.pin = pin,
-            Err(field) => {
-                let claim =
-                    |entry: &Entry<Sriov>| Entry::new(entry.value.device.clone(), entry.place.clone());
-                problems.push(claimed_twice(field, &claim(first), &claim(&entry)));
-            }
-        }
-    }
-    unified
+    kept.extend(size.filter(|size| seen.insert(size.value.clone())));
+    kept
 }

@@ -6,12 +6,16 @@
 //! are the one definition of the keys: they read the nodes and they make the [`schema`].
 
 mod check;
+mod claims;
 mod error;
 mod join;
 mod lint;
 mod model;
 mod nearest;
+mod peek;
 mod raw;
+mod reader;
+mod scalar;
 mod schema;
 mod shape;
 mod source;
@@ -25,7 +29,8 @@ pub use source::Source;
 
 use crate::plan::Warning;
 use raw::RawDocument;
-use shape::{Reader, Shape};
+use reader::Reader;
+use shape::Shape;
 use source::Text;
 
 /// Documents that were read and joined.
@@ -57,7 +62,7 @@ pub fn load_all(sources: &[Source], mut problems: Vec<DocumentError>) -> Result<
         let (text, checked) = Text::new(source);
         match checked {
             Ok(()) => raws.extend(read(&text, &mut problems, &mut warnings)),
-            Err(error) => problems.push(error),
+            Err(error) => problems.push(*error),
         }
         texts.push(text);
     }
@@ -75,12 +80,17 @@ fn read(text: &Text, problems: &mut Vec<DocumentError>, warnings: &mut Vec<Warni
     let root = match tree::read(text) {
         Ok(root) => root,
         Err(error) => {
-            problems.push(error);
+            problems.push(*error);
             return None;
         }
     };
     let mut reader = Reader::new(text.name.clone());
     let raw = RawDocument::read(&root, &mut reader);
+    // Of another version's keys nothing can be said.
+    if let Some(version) = reader.problems.iter().position(|problem| problem.code == "unsupported-version") {
+        problems.push(reader.problems.swap_remove(version));
+        return None;
+    }
     problems.append(&mut reader.problems);
     warnings.append(&mut reader.warnings);
     raw

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 
 use super::ModuleOption;
 use super::error::DocumentError;
-use super::shape::{At, Kind, Named, OneOrMany, Reader, Shape, ShortOrLong, mapping};
+use super::reader::Reader;
+use super::scalar::Kind;
+use super::shape::{At, Named, OneOrMany, Shape, ShortOrLong, mapping};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot};
 use super::tree::{Content, Node};
 use crate::types::{DriverName, Entry, KernelArg, ModuleName, PciId, Selector, VfioId};

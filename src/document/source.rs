@@ -37,7 +37,7 @@ pub(super) struct Text {
 
 impl Text {
     /// Indexes the lines and says what is wrong with the encoding; a text at fault is good for showing it alone.
-    pub(super) fn new(source: &Source) -> (Self, Result<(), DocumentError>) {
+    pub(super) fn new(source: &Source) -> (Self, Result<(), Box<DocumentError>>) {
         let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&source.bytes);
         let name = Arc::clone(&source.name);
         match std::str::from_utf8(bytes) {
@@ -48,19 +48,20 @@ impl Text {
             }
             Err(error) => {
                 let error = not_utf8(&source.name, bytes, error.valid_up_to());
-                (Self::index(name, String::from_utf8_lossy(bytes).into_owned()), Err(error))
+                (Self::index(name, String::from_utf8_lossy(bytes).into_owned()), Err(error.into()))
             }
         }
     }
 
-    fn check(&self) -> Result<(), DocumentError> {
+    fn check(&self) -> Result<(), Box<DocumentError>> {
         if let Some(offset) = open_brackets(&self.text) {
             return Err(DocumentError::new(
                 "too-deep",
                 &self.place_of(offset),
                 "too many brackets stand open here",
             )
-            .remedy("close the brackets"));
+            .remedy("close the brackets")
+            .into());
         }
         match self.text.char_indices().find(|(_, c)| !is_printable(*c)) {
             None => Ok(()),
@@ -69,7 +70,8 @@ impl Text {
                 Err(DocumentError::new("not-yaml", &self.place_of(offset), problem)
                     .text(c)
                     .accepted("printable text in UTF-8")
-                    .remedy("remove the character; the file may be a binary or in UTF-16"))
+                    .remedy("remove the character; the file may be a binary or in UTF-16")
+                    .into())
             }
         }
     }
@@ -199,7 +201,7 @@ fn not_utf8(name: &Arc<str>, bytes: &[u8], valid: usize) -> DocumentError {
 mod tests {
     use super::*;
 
-    fn text(bytes: &[u8]) -> Result<Text, DocumentError> {
+    fn text(bytes: &[u8]) -> Result<Text, Box<DocumentError>> {
         let (text, checked) = Text::new(&Source::new("t", bytes));
         checked.map(|()| text)
     }

@@ -1,7 +1,8 @@
 //! Values that are written as text: how each is checked, and the pattern that describes it in the schema.
 
 use super::ModuleOption;
-use super::shape::{Checked, shown};
+use super::scalar::shown;
+use super::shape::Checked;
 use crate::types::{DriverName, Invalid, KernelArg, ModuleName, PciId, Selector, VfioId};
 
 /// Builds patterns out of their parts.

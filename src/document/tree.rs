@@ -7,13 +7,14 @@
 //! lies behind us: it shares the node that was built there, so that aliases cost no memory.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::DocumentError;
+use super::peek::{Items, NOT_A_SCALAR, Parent, Peek, Peeked, Root, Value, position_in};
+use super::scalar::{Kind, Scalar};
 use super::source::{Position, Text};
 
 /// Deeper than any document has a use for.
@@ -32,23 +33,22 @@ pub(super) struct Node {
     weight: usize,
 }
 
+impl Node {
+    /// The scalar, if it is one.
+    pub(super) fn scalar(&self) -> Option<&Scalar> {
+        match &self.content {
+            Content::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+}
+
 /// What a node holds.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// The whole file is empty or holds comments alone.
-    Nothing,
     Scalar(Scalar),
     Sequence(Vec<Rc<Node>>),
     Mapping(Vec<(Key, Rc<Node>)>),
-}
-
-/// A scalar's text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scalar {
-    /// Without quotes and escapes.
-    pub(super) text: String,
-    /// Whether it stands without quotes, so that YAML may take it for something other than text.
-    pub(super) plain: bool,
 }
 
 /// A mapping's key.
@@ -59,19 +59,17 @@ pub(super) struct Key {
 }
 
 /// Reads a file that holds exactly one YAML document.
-pub(super) fn read(text: &Text) -> Result<Rc<Node>, DocumentError> {
+pub(super) fn read(text: &Text) -> Result<Rc<Node>, Box<DocumentError>> {
     let mut walk = Walk::new(text);
-    let mut documents = serde_yaml::Deserializer::from_str(&text.text);
-    let Some(first) = documents.next() else { return Err(walk.empty()) };
-    let root = match Enter(&mut walk).deserialize(first) {
-        Ok(Content::Nothing) => return Err(walk.empty()),
-        Ok(content) => content,
-        Err(error) => return Err(walk.stop.take().unwrap_or_else(|| walk.no_root(&error.to_string()))),
+    let root = match walk.node(&mut Root(&text.text)) {
+        Ok(Some(root)) if root.scalar().is_none_or(|scalar| scalar.kind() != Kind::Null) => root,
+        Ok(_) => return Err(walk.empty().into()),
+        Err(Stop) => return Err(walk.stop.take().unwrap_or_else(|| walk.empty()).into()),
     };
-    if let Some(second) = documents.next() {
-        return Err(walk.several(second));
+    match serde_yaml::Deserializer::from_str(&text.text).nth(1) {
+        Some(second) => Err(walk.several(second).into()),
+        None => Ok(root),
     }
-    walk.finish(Position::START, root).or_else(|Stop| Err(walk.stop.take().unwrap_or_else(|| walk.empty())))
 }
 
 struct Walk<'t> {
@@ -81,15 +79,11 @@ struct Walk<'t> {
     reached: Option<Position>,
     /// Sequences and mappings that are complete, by their places.
     containers: BTreeMap<Position, Rc<Node>>,
+    /// Where each anchor is defined.
+    anchors: BTreeMap<&'t str, Position>,
     peeked: Option<Peeked>,
     /// Why the walk was stopped.
     stop: Option<DocumentError>,
-}
-
-/// What a peek found where it found no sequence or mapping.
-enum Peeked {
-    Text(String),
-    Tag(String),
 }
 
 /// Ends the walk; the reason is in [`Walk::stop`].
@@ -97,7 +91,15 @@ struct Stop;
 
 impl<'t> Walk<'t> {
     fn new(text: &'t Text) -> Self {
-        Self { text, depth: 0, reached: None, containers: BTreeMap::new(), peeked: None, stop: None }
+        Self {
+            text,
+            depth: 0,
+            reached: None,
+            containers: BTreeMap::new(),
+            anchors: BTreeMap::new(),
+            peeked: None,
+            stop: None,
+        }
     }
 
     /// Reads the next node of `parent`; `None` where it has no more.
@@ -152,12 +154,29 @@ impl<'t> Walk<'t> {
 
     fn scalar(&mut self, text: String, at: Position) -> Result<Rc<Node>, Stop> {
         self.reached = self.reached.max(Some(at));
-        let (tag, value) = properties(self.text.from(at));
-        if let Some(tag) = tag.filter(|tag| !CORE_TAGS.contains(tag)) {
-            return self.refuse(tagged(tag, self.text, at));
-        }
-        let plain = !value.starts_with(['"', '\'', '|', '>']) && tag != Some("!!str");
+        let Properties { tag, rest, .. } = self.properties(at)?;
+        let plain = !rest.starts_with(['"', '\'', '|', '>']) && tag != Some("!!str");
         Ok(Rc::new(Node { at, content: Content::Scalar(Scalar { text, plain }), weight: 1 }))
+    }
+
+    /// The tag and anchor of the node at a place, if there is nothing wrong with them.
+    fn properties(&mut self, at: Position) -> Result<Properties<'t>, Stop> {
+        let text = self.text;
+        let found = properties(text.from(at));
+        if let Some(tag) = found.tag.filter(|tag| !CORE_TAGS.contains(tag)) {
+            return self.refuse(tagged(tag, text, at));
+        }
+        let first = found.anchor.map(|anchor| (anchor, *self.anchors.entry(anchor).or_insert(at)));
+        match first {
+            // yaml_serde can take an alias of such an anchor for another one's (its loader counts names, not anchors).
+            Some((anchor, first)) if first != at => {
+                let problem = format!("the anchor {anchor} is defined a second time");
+                let error = self.error("duplicate-anchor", at, problem).text(anchor);
+                let error = error.related(&text.place(first), "it is defined here first");
+                self.refuse(error.remedy("give each anchor a name of its own"))
+            }
+            _ => Ok(found),
+        }
     }
 
     fn alias(&mut self, at: Position) -> Result<Rc<Node>, Stop> {
@@ -171,10 +190,7 @@ impl<'t> Walk<'t> {
     }
 
     fn container<'de>(&mut self, parent: &mut impl Parent<'de>, at: Position) -> Result<Rc<Node>, Stop> {
-        let (tag, _) = properties(self.text.from(at));
-        if let Some(tag) = tag.filter(|tag| !CORE_TAGS.contains(tag)) {
-            return self.refuse(tagged(tag, self.text, at));
-        }
+        self.properties(at)?;
         if self.depth >= MAX_DEPTH {
             let problem = format!("lists and mappings are nested more than {MAX_DEPTH} deep");
             return self.refuse(self.error("too-deep", at, problem));
@@ -198,7 +214,7 @@ impl<'t> Walk<'t> {
     /// Makes a node, unless aliases have multiplied it beyond reason.
     fn finish(&mut self, at: Position, content: Content) -> Result<Rc<Node>, Stop> {
         let inner: usize = match &content {
-            Content::Nothing | Content::Scalar(_) => 0,
+            Content::Scalar(_) => 0,
             Content::Sequence(items) => items.iter().map(|item| item.weight).sum(),
             Content::Mapping(entries) => entries.iter().map(|(_, value)| value.weight + 1).sum(),
         };
@@ -219,20 +235,15 @@ impl<'t> Walk<'t> {
         DocumentError::new(code, &self.text.place(at), problem)
     }
 
-    fn no_root(&self, message: &str) -> DocumentError {
-        if message.contains("invalid type: enum") {
-            tagged("!", self.text, position_in(message))
-        } else {
-            self.syntax(message)
-        }
-    }
-
     fn empty(&self) -> DocumentError {
         self.error("empty-document", Position::START, "the document is empty")
             .accepted("a mapping that begins with `version: 1`")
     }
 
     fn syntax(&self, message: &str) -> DocumentError {
+        if message.starts_with("EOF while parsing") {
+            return self.empty();
+        }
         let (problem, context) =
             message.split_once(", while ").map_or((message, None), |(p, c)| (p, Some(c)));
         let words = |message: &str| message.split(" at line ").next().unwrap_or(message).to_owned();
@@ -288,87 +299,6 @@ const HINTS: [(&str, &str); 7] = [
     ("cannot start any token", "quote the text"),
 ];
 
-/// A sequence, or a mapping that stands before a value: what a node is asked of. Errors are given as their text, for
-/// that alone carries the place.
-trait Parent<'de> {
-    fn ask<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, String>;
-}
-
-struct Items<A>(A);
-
-impl<'de, A: SeqAccess<'de>> Parent<'de> for Items<A> {
-    fn ask<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, String> {
-        self.0.next_element_seed(seed).map_err(|error| error.to_string())
-    }
-}
-
-struct Value<'a, A>(&'a mut A);
-
-impl<'de, A: MapAccess<'de>> Parent<'de> for Value<'_, A> {
-    fn ask<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, String> {
-        self.0.next_value_seed(seed).map(Some).map_err(|error| error.to_string())
-    }
-}
-
-/// Part of yaml_serde's message when `deserialize_enum` meets a sequence or mapping, which it then leaves in place.
-const NOT_A_SCALAR: &str = "expected a YAML tag";
-
-/// Looks at a node and always fails: the error carries the node's place.
-struct Peek<'p>(&'p mut Option<Peeked>);
-
-impl<'de> DeserializeSeed<'de> for Peek<'_> {
-    type Value = Infallible;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Infallible, D::Error> {
-        deserializer.deserialize_enum("node", &[], self)
-    }
-}
-
-impl<'de> Visitor<'de> for Peek<'_> {
-    type Value = Infallible;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a node")
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Infallible, A::Error> {
-        access.variant_seed(PeekText { found: self.0, scalar: false }).map(|(never, _)| never)
-    }
-}
-
-/// Takes a scalar's text, or the name of a node's local tag; tells them apart by asking for a newtype first, which
-/// only the deserializer of a real node answers with itself.
-struct PeekText<'p> {
-    found: &'p mut Option<Peeked>,
-    scalar: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for PeekText<'_> {
-    type Value = Infallible;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Infallible, D::Error> {
-        deserializer.deserialize_newtype_struct("text", self)
-    }
-}
-
-impl<'de> Visitor<'de> for PeekText<'_> {
-    type Value = Infallible;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text")
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Infallible, D::Error> {
-        deserializer.deserialize_str(Self { scalar: true, ..self })
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Infallible, E> {
-        let text = text.to_owned();
-        *self.found = Some(if self.scalar { Peeked::Text(text) } else { Peeked::Tag(text) });
-        Err(E::custom("here"))
-    }
-}
-
 /// Reads a sequence or mapping.
 struct Enter<'w, 't>(&'w mut Walk<'t>);
 
@@ -377,13 +307,6 @@ impl<'de> DeserializeSeed<'de> for Enter<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
         deserializer.deserialize_any(self)
-    }
-}
-
-impl Enter<'_, '_> {
-    /// A scalar as the whole document.
-    fn lone<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Scalar { text: self.0.text.text.trim().to_owned(), plain: false }))
     }
 }
 
@@ -411,76 +334,41 @@ impl<'de> Visitor<'de> for Enter<'_, '_> {
         }
         Ok(Content::Mapping(entries))
     }
-
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content::Nothing)
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Nothing)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_i128<E>(self, _: i128) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_u128<E>(self, _: u128) -> Result<Content, E> {
-        self.lone()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
-        self.lone()
-    }
-}
-
-/// The place at the end of one of yaml_serde's messages; the start where it names none.
-fn position_in(message: &str) -> Position {
-    let parse = || {
-        let (_, place) = message.rsplit_once("at line ")?;
-        let (line, rest) = place.split_once(" column ")?;
-        let column = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
-    };
-    parse().unwrap_or(Position::START)
 }
 
 /// The tags that YAML itself defines; they say what a node is anyway.
 const CORE_TAGS: [&str; 7] = ["!!str", "!!int", "!!float", "!!bool", "!!null", "!!seq", "!!map"];
 
-/// Splits a node's tag and anchor off its text.
-fn properties(mut text: &str) -> (Option<&str>, &str) {
-    let mut tag = None;
-    while text.starts_with(['!', '&']) {
-        let end = text.find([' ', '\t', '\n', '\r', ',', ']', '}']).unwrap_or(text.len());
-        let (property, rest) = text.split_at(end);
+/// What stands before a node's own text.
+struct Properties<'t> {
+    tag: Option<&'t str>,
+    anchor: Option<&'t str>,
+    /// The node's own text and all that follows.
+    rest: &'t str,
+}
+
+fn properties(text: &str) -> Properties<'_> {
+    let mut found = Properties { tag: None, anchor: None, rest: text };
+    while found.rest.starts_with(['!', '&']) {
+        let end = found.rest.find([' ', '\t', '\n', '\r', ',', ']', '}']).unwrap_or(found.rest.len());
+        let (property, rest) = found.rest.split_at(end);
         if property.starts_with('!') {
-            tag = Some(property);
+            found.tag = Some(property);
+        } else {
+            found.anchor = Some(property);
         }
-        text = rest.trim_start();
+        found.rest = rest.trim_start();
     }
-    (tag, text)
+    found
 }
 
 fn tagged(tag: &str, text: &Text, at: Position) -> DocumentError {
-    let written = properties(text.from(at)).0.unwrap_or(tag);
+    let written = properties(text.from(at)).tag.unwrap_or(tag);
     DocumentError::new("unknown-tag", &text.place(at), format!("the tag {written} has no meaning here"))
         .text(written)
         .accepted("values without tags")
         .remedy("remove the tag, or quote the text if the ! belongs to it")
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,11 +45,11 @@ fn read_as(paths: &[PathBuf], user: Uid) -> Documents {
                 for file in files {
                     match read_file(&file, user) {
                         Ok(source) => documents.sources.push(source),
-                        Err(error) => documents.errors.push(error),
+                        Err(error) => documents.errors.push(*error),
                     }
                 }
             }
-            Err(error) => documents.errors.push(error),
+            Err(error) => documents.errors.push(*error),
         }
     }
     documents
@@ -78,7 +78,7 @@ fn unreadable(path: &Path, error: &io::Error) -> DocumentError {
 }
 
 /// The file itself, or the documents of a directory.
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, DocumentError> {
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, Box<DocumentError>> {
     let unreadable = |error: io::Error| unreadable(path, &error);
     if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -100,15 +100,15 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, DocumentError> {
         let error = fault("no-document", path, format!("the directory {} holds no document", path.display()));
         let error = error.accepted("files that end in .yaml and do not begin with a dot");
         return Err(match near_miss {
-            Some(name) => error.remedy(format!("rename {} to end in .yaml", name.display())),
-            None => error.remedy("write a document there, or name another place with --config"),
+            Some(name) => error.remedy(format!("rename {} to end in .yaml", name.to_string_lossy())).into(),
+            None => error.remedy("write a document there, or name another place with --config").into(),
         });
     }
     files.sort();
     Ok(files)
 }
 
-fn read_file(path: &Path, user: Uid) -> Result<Source, DocumentError> {
+fn read_file(path: &Path, user: Uid) -> Result<Source, Box<DocumentError>> {
     let unreadable = |error: io::Error| unreadable(path, &error);
     // Looked at before it is opened: to open a device can have effects.
     regular(path, &std::fs::metadata(path).map_err(unreadable)?)?;
@@ -122,7 +122,7 @@ fn read_file(path: &Path, user: Uid) -> Result<Source, DocumentError> {
     Ok(Source::new(path.display().to_string(), content(path, &file, metadata.len())?))
 }
 
-fn regular(path: &Path, metadata: &Metadata) -> Result<(), DocumentError> {
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
     let kind = metadata.file_type();
     let what = match () {
         () if kind.is_file() => return Ok(()),
@@ -133,10 +133,10 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), DocumentError> {
         () => "a character device",
     };
     let error = fault("not-a-file", path, format!("{} is {what}", path.display()));
-    Err(error.accepted("a regular file").remedy("write the document to a file and name that"))
+    Err(error.accepted("a regular file").remedy("write the document to a file and name that").into())
 }
 
-fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, DocumentError> {
+fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, Box<DocumentError>> {
     let mut bytes = Vec::new();
     if length <= LARGEST {
         // A file can have grown since its length was read.
@@ -147,17 +147,21 @@ fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, DocumentErr
         let error = fault("too-large", path, format!("{} has {length} bytes", path.display()));
         return Err(error
             .accepted(format!("a document of at most {LARGEST} bytes"))
-            .remedy("name the right file, or spread the document over several"));
+            .remedy("name the right file, or spread the document over several")
+            .into());
     }
     Ok(bytes)
 }
 
 /// Refuses what somebody other than root could have written or put there.
-fn trusted(path: &Path, metadata: &Metadata) -> Result<(), DocumentError> {
+fn trusted(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
     let shown = path.display();
     let refuse = |problem: String, remedy: String| {
         let error = fault("writable-by-others", path, problem);
-        Err(error.accepted("a document that only root can change, for it is applied as root").remedy(remedy))
+        Err(error
+            .accepted("a document that only root can change, for it is applied as root")
+            .remedy(remedy)
+            .into())
     };
     if metadata.uid() != 0 {
         let problem = format!("{shown} belongs to user {}, not to root", metadata.uid());
