@@ -13,6 +13,8 @@
 //!
 //! `RECONCILE_REGENERATE=1 cargo test --test cases` writes `out/` anew; read the difference before it is committed.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// A helper of a test fails as the test does: by a panic that says why.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -1,6 +1,8 @@
 //! What documents get: each directory of `tests/cases/document` holds one or several `*.yaml` and, in `expected.txt`,
 //! the whole answer. `RECONCILE_REGENERATE=1 cargo test --test document_cases` writes the answers anew.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// A helper of a test fails as the test does: by a panic that says why.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

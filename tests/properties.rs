@@ -1,5 +1,7 @@
 //! What holds for every document: on generated hosts, with documents from a small vocabulary that fits them.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// A helper of a test fails as the test does: by a panic that says why.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

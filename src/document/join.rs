@@ -222,14 +222,10 @@ fn pin_of(
     problems: &mut Problems,
 ) -> Pin {
     let within = id.as_ref().and_then(|id| Some(Entry::new(id.value.subsystem?, id.place.clone())));
-    if let (Some(within), Some(own)) = (&within, &subsystem) {
-        if within.value != own.value {
-            problems.push(disagreement(
-                "the subsystem",
-                (within.value, &within.place),
-                (own.value, &own.place),
-            ));
-        }
+    if let (Some(within), Some(own)) = (&within, &subsystem)
+        && within.value != own.value
+    {
+        problems.push(disagreement("the subsystem", (within.value, &within.place), (own.value, &own.place)));
     }
     Pin {
         id: id.map(|id| id.value.id),

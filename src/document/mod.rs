@@ -3,7 +3,7 @@
 //! The way of a document: [`Source`] (bytes) → `source::Text` (UTF-8, lines indexed) → `tree::Node` (every node with its
 //! place) → `raw::RawDocument` (keys, forms and types checked, every problem collected) → `join` (one [`Document`] out of
 //! all files) → `check` (what the document alone proves wrong) and `lint` (what deserves a warning). The types in `raw`
-//! are the one definition of the keys: they read the nodes and they make the [`schema`].
+//! are the one definition of the keys: they read the nodes and they make the [`schema()`].
 
 mod check;
 mod claims;

@@ -59,7 +59,7 @@ mapping! {
 
     /// What goes to vfio-pci.
     struct RawVfioPci as "a mapping of ids and devices" {
-        /// Every function with one of these ids: VENDOR:DEVICE[:SUBVENDOR[:SUBDEVICE[:CLASS[:MASK]]]].
+        /// Every function with one of these ids: `VENDOR:DEVICE[:SUBVENDOR[:SUBDEVICE[:CLASS[:MASK]]]]`.
         ids: Option<Vec<Entry<VfioId>>>,
         /// These functions: an address, a filter, a mapping with a pin, or a VF of a PF.
         devices: Option<Vec<At<ShortOrLong<Entry<Selector>, RawDevice>>>>,
@@ -69,7 +69,7 @@ mapping! {
     struct RawPinned as "a mapping of address and what the card has to be" {
         /// Address, or a filter that matches exactly one function.
         address: Entry<Selector>,
-        /// PCI id: VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE].
+        /// PCI id: `VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]`.
         id: Option<Entry<IdPin>>,
         /// Subsystem id: SUBVENDOR:SUBDEVICE.
         subsystem: Option<Entry<PciId>>,
@@ -87,7 +87,7 @@ mapping! {
         pf: Entry<Selector>,
         /// Index of the VF, from 0.
         vf: u16,
-        /// PCI id of the VF: VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE].
+        /// PCI id of the VF: `VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]`.
         id: Option<Entry<IdPin>>,
         /// Subsystem id of the VF: SUBVENDOR:SUBDEVICE.
         subsystem: Option<Entry<PciId>>,
@@ -167,14 +167,13 @@ impl Shape for RawPf {
     }
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        if let Content::Mapping(entries) = &node.content {
-            if let Some((key, _)) = entries.iter().find(|(key, _)| matches!(key.text.as_str(), "pf" | "vf")) {
-                let error =
-                    DocumentError::new("vf-of-vf", &reader.place(key.at), "a VF has no VFs of its own");
-                let error =
-                    error.text(key.text.clone()).accepted("an address, a filter, or a mapping with address");
-                return reader.problem(error.remedy("name the physical function"));
-            }
+        if let Content::Mapping(entries) = &node.content
+            && let Some((key, _)) = entries.iter().find(|(key, _)| matches!(key.text.as_str(), "pf" | "vf"))
+        {
+            let error = DocumentError::new("vf-of-vf", &reader.place(key.at), "a VF has no VFs of its own");
+            let error =
+                error.text(key.text.clone()).accepted("an address, a filter, or a mapping with address");
+            return reader.problem(error.remedy("name the physical function"));
         }
         RawPinned::read(node, reader).map(Self)
     }

@@ -70,10 +70,10 @@ fn is_pci_driver(directory: &Path) -> bool {
 pub fn review<'a>(items: impl IntoIterator<Item = &'a mut ItemVerdict>, host: &dyn ReadHost) {
     let mut users = Users::new(host);
     for item in items {
-        if let Verdict::Change(change) = &item.verdict {
-            if let Some(objection) = objection(change, &mut users) {
-                item.verdict = Verdict::Refused(objection);
-            }
+        if let Verdict::Change(change) = &item.verdict
+            && let Some(objection) = objection(change, &mut users)
+        {
+            item.verdict = Verdict::Refused(objection);
         }
     }
 }

@@ -243,10 +243,10 @@ impl Policy {
         let drivers = path.strip_prefix("kernel/drivers/").unwrap_or_default();
         let within =
             |directory: &&str| drivers.strip_prefix(*directory).is_some_and(|rest| rest.starts_with('/'));
-        if let Some(hook) = self.graphics {
-            if within(&"gpu") || within(&"video") {
-                return Ok(Some(format!("{hook} brings graphics drivers")));
-            }
+        if let Some(hook) = self.graphics
+            && (within(&"gpu") || within(&"video"))
+        {
+            return Ok(Some(format!("{hook} brings graphics drivers")));
         }
         let net = drivers.strip_prefix("net/").is_some_and(|rest| {
             let top = rest.split('/').next().unwrap_or_default();

@@ -89,10 +89,10 @@ impl Devices {
         for entry in entries {
             let pin = &entry.value.pin;
             let by_id = !pin.is_empty() && pin.serial.is_none() && pin.mac.is_none() && pin.slot.is_none();
-            if let (true, Resolved::One(address)) = (by_id, self.resolve(&entry.value.device)) {
-                if self.objection(&entry.value).is_none() {
-                    kinds.entry(pin.clone()).or_default().push((address, entry));
-                }
+            if let (true, Resolved::One(address)) = (by_id, self.resolve(&entry.value.device))
+                && self.objection(&entry.value).is_none()
+            {
+                kinds.entry(pin.clone()).or_default().push((address, entry));
             }
         }
         for (pin, mut pinned) in kinds {

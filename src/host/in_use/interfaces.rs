@@ -24,20 +24,21 @@ impl DefaultRoutes {
         // Columns: interface, destination, gateway, flags, reference count, use, metric, mask (net/ipv4/fib_trie.c).
         for line in required(host, "/proc/net/route")?.lines().skip(1) {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            if let [interface, "00000000", _, flags, _, _, _, "00000000", ..] = columns.as_slice() {
-                if leads_out(flags) {
-                    routes.insert((*interface).to_owned(), "IPv4");
-                }
+            if let [interface, "00000000", _, flags, _, _, _, "00000000", ..] = columns.as_slice()
+                && leads_out(flags)
+            {
+                routes.insert((*interface).to_owned(), "IPv4");
             }
         }
         // Columns: destination, its prefix, source, its prefix, next hop, metric, references, use, flags, interface
         // (net/ipv6/route.c). No such file: no IPv6.
         for line in host.text(Path::new("/proc/net/ipv6_route"))?.unwrap_or_default().lines() {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            if let [destination, "00", _, _, _, _, _, _, flags, interface] = columns.as_slice() {
-                if destination.bytes().all(|digit| digit == b'0') && leads_out(flags) {
-                    routes.entry((*interface).to_owned()).or_insert("IPv6");
-                }
+            if let [destination, "00", _, _, _, _, _, _, flags, interface] = columns.as_slice()
+                && destination.bytes().all(|digit| digit == b'0')
+                && leads_out(flags)
+            {
+                routes.entry((*interface).to_owned()).or_insert("IPv6");
             }
         }
         Ok(Self(routes))

@@ -135,11 +135,11 @@ impl SimulatedHost<'_> {
             None if self.may_probe(address)? => self.native_driver(function)?,
             None => None,
         };
-        if let Some(driver) = driver {
-            if self.is_driver(&driver)? {
-                // A probe that fails leaves the function without a driver and is not reported.
-                let _refused = self.probe(function, &driver);
-            }
+        if let Some(driver) = driver
+            && self.is_driver(&driver)?
+        {
+            // A probe that fails leaves the function without a driver and is not reported.
+            let _refused = self.probe(function, &driver);
         }
         Ok(())
     }

@@ -108,10 +108,10 @@ impl SimulatedHost<'_> {
     /// The driver that takes a function without an override: the one it had, else the one of a loaded module whose
     /// alias matches.
     pub(super) fn native_driver(&self, function: &Function) -> Result<Option<DriverName>, Errno> {
-        if let Some(driver) = self.natives.get(&function.address) {
-            if self.is_driver(driver)? {
-                return Ok(Some(driver.clone()));
-            }
+        if let Some(driver) = self.natives.get(&function.address)
+            && self.is_driver(driver)?
+        {
+            return Ok(Some(driver.clone()));
         }
         let aliases = self.of_running_kernel("modules.alias")?.unwrap_or_default();
         for module in kmod_index::aliased(aliases.as_bytes(), &function.modalias()) {

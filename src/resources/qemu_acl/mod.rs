@@ -125,11 +125,10 @@ fn groups_in_use(host: &dyn ReadHost, text: &[u8]) -> Result<BTreeMap<String, Ve
         for name in host.list(&members)?.unwrap_or_default() {
             let driver = host.link_name(&Path::new("/sys/bus/pci/devices").join(&name).join("driver"))?;
             let driver: Option<DriverName> = driver.and_then(|driver| driver.parse().ok());
-            if let (Some(driver), Ok(address)) = (driver, name.parse()) {
-                if driver.is_vfio() {
+            if let (Some(driver), Ok(address)) = (driver, name.parse())
+                && driver.is_vfio() {
                     on_vfio.push(address);
                 }
-            }
         }
         if !on_vfio.is_empty() {
             in_use.insert(node.into_owned(), on_vfio);
