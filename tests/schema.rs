@@ -45,23 +45,21 @@ fn validate(documents: &BTreeMap<String, Value>) -> BTreeMap<String, Option<Stri
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn yaml_files(directory: &Path, found: &mut Vec<PathBuf>) {
-    let mut paths: Vec<_> =
-        fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|name| name == "yaml") {
-            found.push(path);
-        }
-    }
+/// The documents of a directory of cases or examples: `CASE/*.yaml`.
+fn yaml_files(directory: &Path) -> Vec<PathBuf> {
+    let list = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let files = list(directory).into_iter().flat_map(|case| list(&case));
+    files.filter(|path| path.extension().is_some_and(|name| name == "yaml")).collect()
 }
 
 /// The files of a directory that are YAML at all, by path, as JSON has them.
 fn documents(directory: &str) -> BTreeMap<String, (Source, Value)> {
-    let mut files = Vec::new();
-    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut files);
+    let files = yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
     let read = |path: PathBuf| {
         let bytes = fs::read(&path).unwrap();
         let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).ok()?;
@@ -243,7 +241,28 @@ fn patterns_say_what_the_program_says() {
         ),
         (
             "{version: 1, kernel_args: [TEXT]}",
-            vec!["quiet", "iommu=pt", "console=ttyS0,115200n8", "a=b=c", "", "=b", "a b", "a=b c"],
+            vec![
+                "quiet",
+                "iommu=pt",
+                "console=ttyS0,115200n8",
+                "a=\\\"b c\\\"",
+                "\\\"a=b c\\\"",
+                "a=\\\"b c",
+                "dyndbg=\\\"file x +p\\\"",
+                "a=b\\tc",
+                "a=b\\nc",
+                "--",
+                "init=/bin/sh",
+                "\\\"=b\\\"",
+                "\\\"\\\"",
+                "--a",
+                "a\\\"b",
+                "a=b=c",
+                "",
+                "=b",
+                "a b",
+                "a=b c",
+            ],
         ),
     ];
     let texts: Vec<String> = fields

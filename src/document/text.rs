@@ -34,7 +34,7 @@ macro_rules! checked {
 
 checked! {
     // One token of the command line: blanks only between double quotes (`lib/cmdline.c`, next_arg).
-    KernelArg: "a kernel argument", "^(?!=)([^\\s\"]|\"[^\"]*(\"|$))+$";
+    KernelArg: "a kernel argument", "^(?!(\"\")+$|--$)([^\\s\"]|\"[^\"\\r\\n]*\")+$";
     ModuleName: "a module's name", "^(?!\\.{1,2}$)[A-Za-z0-9_.+-]{1,55}$";
     DriverName: "a driver's name", "^[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,62}$";
     PciId: "a PCI id", concat!("^", hex4!(), ":", hex4!(), "$");
