@@ -1,4 +1,4 @@
-//! What documents get: each directory of `tests/cases/document` holds one or several `*.yaml` and, in `expected.txt`,
+//! What documents get: each directory of `tests/documents` holds one or several `*.yaml` and, in `expected.txt`,
 //! the whole answer. `RECONCILE_REGENERATE=1 cargo test --test document_cases` writes the answers anew.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 // A helper of a test fails as the test does: by a panic that says why.
@@ -18,7 +18,7 @@ fn sorted(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let cases = sorted(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/document"));
+    let cases = sorted(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/documents"));
     assert!(cases.len() >= 40);
     cases
 }

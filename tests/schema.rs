@@ -86,8 +86,7 @@ const BEYOND: [&str; 11] = [
 
 #[test]
 fn accepts_and_refuses_what_the_program_does() {
-    let all: BTreeMap<_, _> =
-        documents("tests/cases/document").into_iter().chain(documents("examples")).collect();
+    let all: BTreeMap<_, _> = documents("tests/documents").into_iter().chain(documents("examples")).collect();
     let values = all.iter().map(|(name, (_, value))| (name.clone(), value.clone())).collect();
     let answers = validate(&values);
     let (mut accepted, mut refused) = (0, 0);
