@@ -35,7 +35,7 @@ pub(super) fn read_document(
     common: &Common,
     output: &Output,
 ) -> Result<(Document, Vec<Warning>), ExitStatus> {
-    let read = read_documents(&common.config);
+    let read = read_documents(&common.config, common.root.as_deref());
     match document::load_all(&read.sources, read.errors) {
         Ok(loaded) => Ok((loaded.document, loaded.warnings)),
         Err(errors) => Err(output.refuse_document(&errors)),

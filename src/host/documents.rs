@@ -33,17 +33,27 @@ pub struct Documents {
 ///
 /// Never blocks on a FIFO and never reads a file above [`LARGEST`]. A program that runs as root refuses a document that
 /// somebody else could have written.
-pub fn read_documents(paths: &[PathBuf]) -> Documents {
-    read_as(paths, geteuid())
+///
+/// Under `--root`, `tree` is that directory: its owner can change the tree at will, and may own its documents as well.
+pub fn read_documents(paths: &[PathBuf], tree: Option<&Path>) -> Documents {
+    let owner = tree.and_then(|tree| std::fs::metadata(tree).ok()).map_or(0, |metadata| metadata.uid());
+    read_as(paths, Reader { user: geteuid(), owner })
 }
 
-fn read_as(paths: &[PathBuf], user: Uid) -> Documents {
+/// Who reads, and which user beside root may own what is read.
+#[derive(Clone, Copy)]
+struct Reader {
+    user: Uid,
+    owner: u32,
+}
+
+fn read_as(paths: &[PathBuf], reader: Reader) -> Documents {
     let mut documents = Documents::default();
     for path in paths {
         match files_of(path) {
             Ok(files) => {
                 for file in files {
-                    match read_file(&file, user) {
+                    match read_file(&file, reader) {
                         Ok(source) => documents.sources.push(source),
                         Err(error) => documents.errors.push(*error),
                     }
@@ -108,7 +118,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Box<DocumentError>> {
     Ok(files)
 }
 
-fn read_file(path: &Path, user: Uid) -> Result<Source, Box<DocumentError>> {
+fn read_file(path: &Path, reader: Reader) -> Result<Source, Box<DocumentError>> {
     let unreadable = |error: io::Error| unreadable(path, &error);
     // Looked at before it is opened: to open a device can have effects.
     regular(path, &std::fs::metadata(path).map_err(unreadable)?)?;
@@ -116,8 +126,8 @@ fn read_file(path: &Path, user: Uid) -> Result<Source, Box<DocumentError>> {
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     regular(path, &metadata)?;
-    if user.is_root() {
-        trusted(path, &metadata)?;
+    if reader.user.is_root() {
+        trusted(path, &metadata, reader.owner)?;
     }
     Ok(Source::new(path.display().to_string(), content(path, &file, metadata.len())?))
 }
@@ -154,7 +164,7 @@ fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, Box<Documen
 }
 
 /// Refuses what somebody other than root could have written or put there.
-fn trusted(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
+fn trusted(path: &Path, metadata: &Metadata, owner: u32) -> Result<(), Box<DocumentError>> {
     let shown = path.display();
     let refuse = |problem: String, remedy: String| {
         let error = fault("writable-by-others", path, problem);
@@ -163,7 +173,7 @@ fn trusted(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
             .remedy(remedy)
             .into())
     };
-    if metadata.uid() != 0 {
+    if ![0, owner].contains(&metadata.uid()) {
         let problem = format!("{shown} belongs to user {}, not to root", metadata.uid());
         return refuse(problem, format!("look through it, then: chown root {shown}"));
     }
@@ -197,8 +207,12 @@ mod tests {
 
     use super::*;
 
+    fn read(path: &Path, user: u32, owner: u32) -> Documents {
+        read_as(&[path.to_owned()], Reader { user: Uid::from_raw(user), owner })
+    }
+
     fn codes(path: &Path, user: u32) -> Vec<&'static str> {
-        read_as(&[path.to_owned()], Uid::from_raw(user)).errors.iter().map(|error| error.code).collect()
+        read(path, user, 0).errors.iter().map(|error| error.code).collect()
     }
 
     fn write(path: &Path, bytes: &[u8], mode: u32) {
@@ -213,7 +227,7 @@ mod tests {
         for name in ["b.yaml", "a.yaml", ".c.yaml", "d.yml", "e.yaml~"] {
             write(&dir.path().join(name), name.as_bytes(), 0o644);
         }
-        let documents = read_as(&[dir.path().to_owned()], Uid::from_raw(1));
+        let documents = read(dir.path(), 1, 0);
         let names: Vec<_> = documents.sources.iter().map(|source| source.bytes.clone()).collect();
         assert_eq!(names, [b"a.yaml".to_vec(), b"b.yaml".to_vec()]);
     }
@@ -222,7 +236,7 @@ mod tests {
     fn a_directory_of_yml_files_says_what_to_rename() {
         let dir = tempfile::tempdir().unwrap();
         write(&dir.path().join("host.yml"), b"version: 1\n", 0o644);
-        let documents = read_as(&[dir.path().to_owned()], Uid::from_raw(1));
+        let documents = read(dir.path(), 1, 0);
         assert_eq!(documents.errors[0].remedy.as_deref(), Some("rename host.yml to end in .yaml"));
     }
 
@@ -261,5 +275,6 @@ mod tests {
         assert!(codes(&file, 0).is_empty());
         std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
         assert_eq!(codes(&file, 0), ["writable-by-others"]);
+        assert!(read(&file, 0, 1000).errors.is_empty(), "the owner of the tree may own its document");
     }
 }
