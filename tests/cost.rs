@@ -39,7 +39,10 @@ impl Host {
         fs::write(&file, document).expect("a document");
         let root = text(&self.place.path().join("host"));
         let command = [RECONCILE, "--dry-run", "--root", &root, "-c", &text(&file)].map(str::to_owned);
-        trace::calls(&command)
+        let mut calls = trace::calls(&command);
+        // A debug build asks whether a descriptor is open each time it closes one (std's debug assertions).
+        calls.retain(|call| !call.contains("F_GETFD"));
+        calls
     }
 
     /// The functions that these calls name in a path.

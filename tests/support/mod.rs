@@ -33,5 +33,12 @@ pub(crate) fn workplace(example_name: &str) -> tempfile::TempDir {
     let from = example(example_name);
     copy_tree(&from.join("host"), &place.path().join("host"));
     std::fs::copy(from.join("host.yaml"), place.path().join("host.yaml")).expect("the example's document");
+    only_ours(&place.path().join("host.yaml"));
     place
+}
+
+/// A document that others may write is refused; in a checkout the mode depends on somebody's umask.
+pub(crate) fn only_ours(document: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(document, std::fs::Permissions::from_mode(0o644)).expect("a mode");
 }
