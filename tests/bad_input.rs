@@ -325,7 +325,8 @@ fn a_broken_sysfs_stops_what_needs_it_only() {
         fs::remove_file(path).expect("an attribute");
         fs::create_dir(path).expect("a directory");
     };
-    let breakages: [(&str, Box<dyn Fn(&Path)>); 8] = [
+    type Damage = Box<dyn Fn(&Path)>;
+    let breakages: [(&str, Damage); 8] = [
         (
             "an attribute that cannot be read",
             Box::new(|host| replace_by_directory(&host.join(function).join("vendor"))),

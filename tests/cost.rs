@@ -102,7 +102,7 @@ fn ids_and_filters_cost_at_most_four_calls_per_function() {
     for document in [
         format!("version: 1\nvfio_pci:\n  ids: [\"{UNIQUE_ID}\"]\n"),
         devices(&[&format!("{UNIQUE_ID}:0200")]),
-        devices(&[&UNIQUE_ID.to_string()]),
+        devices(&[UNIQUE_ID]),
     ] {
         let (few, many) = (small.calls(&document).len(), large.calls(&document).len());
         let per_function = (many - few) as f64 / (LARGE - SMALL) as f64;
