@@ -325,8 +325,8 @@ fn a_broken_sysfs_stops_what_needs_it_only() {
         fs::remove_file(path).expect("an attribute");
         fs::create_dir(path).expect("a directory");
     };
-    type Damage = Box<dyn Fn(&Path)>;
-    let breakages: [(&str, Damage); 8] = [
+    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+    let breakages: [(&str, Damage<'_>); 8] = [
         (
             "an attribute that cannot be read",
             Box::new(|host| replace_by_directory(&host.join(function).join("vendor"))),
