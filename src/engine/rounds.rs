@@ -133,6 +133,18 @@ fn identity(resource: &'static str, item: &str, change: &Change) -> Identity {
     (resource, item.to_owned(), change.phase, change.steps.iter().map(act).collect())
 }
 
+/// Whether this is what is left of a change that failed in this run. What failed is not tried twice: a write that
+/// hangs would cost its whole deadline again, and leave one more process in the kernel.
+fn is_rest_of_failed(identity: &Identity, tried: &BTreeMap<Identity, usize>, made: &[MadeChange]) -> bool {
+    let (resource, item, phase, steps) = identity;
+    let failed =
+        |at: &usize| made.get(*at).is_some_and(|made| matches!(made.outcome, ChangeOutcome::Failed { .. }));
+    !steps.is_empty()
+        && tried.iter().any(|((other, of, then, all), at)| {
+            (other, of, then) == (resource, item, phase) && all.ends_with(steps) && failed(at)
+        })
+}
+
 impl Engine<'_> {
     /// Runs rounds on `host` until nothing is left that it could make, then the follow-ups.
     ///
@@ -196,7 +208,11 @@ impl Engine<'_> {
             if change.steps.is_empty() && change.owns.is_empty() && owed {
                 continue;
             }
-            if let Some(earlier) = tried.get(&identity(resource, &item.item, change)) {
+            let identity = identity(resource, &item.item, change);
+            if is_rest_of_failed(&identity, tried, made) {
+                continue;
+            }
+            if let Some(earlier) = tried.get(&identity) {
                 if let Some(earlier) =
                     made.get_mut(*earlier).filter(|made| made.outcome == ChangeOutcome::Applied)
                 {
