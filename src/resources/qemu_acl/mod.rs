@@ -190,13 +190,12 @@ impl Spec {
         blocked.collect()
     }
 
-    /// Whether a function is still to come: a group number in the list may turn out to be its own.
+    /// Whether a function is still to come: a group number in the list may turn out to be its own. One that a dry run
+    /// has made to come stands in the list by its name, in the place of whatever number it had.
     fn groups_to_come(&self) -> bool {
-        self.handed.iter().any(|function| match &function.group {
-            Ok(IommuGroup::Number(_)) => false,
-            Ok(IommuGroup::Of(_)) => true,
-            Err(unknown) => unknown.on != Blocker::Host,
-        })
+        self.handed
+            .iter()
+            .any(|function| function.group.as_ref().is_err_and(|unknown| unknown.on != Blocker::Host))
     }
 
     fn lint(&self) -> Vec<Warning> {
