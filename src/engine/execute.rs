@@ -10,6 +10,7 @@ use crate::host::{Host, StepError};
 use crate::plan::{Change, Followup, Phase, Step};
 
 /// A change about to be made.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Attempt {
     pub(super) resource: &'static str,
     pub(super) item: String,
@@ -138,10 +139,13 @@ fn hash_inputs(memory: &mut Memory, attempts: &[Attempt]) {
     }
 }
 
-/// Forgets what a successful attempt gave up.
+/// Forgets what a successful attempt gave up, and when it was persisted: what comes again has its own chance at a boot.
 fn forget_given_up(memory: &mut Memory, attempt: &Attempt) {
     for owned in attempt.change.owns.iter().filter(|owned| owned.written.is_none()) {
         if let Some(items) = memory.owned.get_mut(attempt.resource) {
+            items.remove(&owned.item);
+        }
+        if let Some(items) = memory.persisted.get_mut(attempt.resource) {
             items.remove(&owned.item);
         }
     }

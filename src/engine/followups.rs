@@ -91,6 +91,7 @@ pub(super) fn run(
     host: &mut dyn Host,
     ledger: &mut Ledger<'_>,
     scope: Scope,
+    boot_id: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<FollowupRun>, RunError> {
     let mut runs = Vec::new();
@@ -123,6 +124,9 @@ pub(super) fn run(
         if matches!(outcome, FollowupOutcome::Done | FollowupOutcome::NotNeeded { .. }) {
             let mut memory = ledger.memory.clone();
             memory.owed.remove(&followup);
+            if outcome == FollowupOutcome::Done {
+                memory.persisted_now(&owed.because, boot_id);
+            }
             ledger.update(memory, host)?;
         }
         runs.push(FollowupRun { followup, argv, because: owed.because, outcome });

@@ -62,9 +62,42 @@ impl Memory {
         self.owned.get(resource)?.get(item)
     }
 
+    /// Notes that what these changes (`resource: item`) persisted is complete only under this boot: until its follow-up
+    /// had run, no boot could bring it.
+    pub(super) fn persisted_now(&mut self, because: &BTreeSet<String>, boot_id: Option<&str>) {
+        for (resource, item) in because.iter().filter_map(|cause| cause.split_once(": ")) {
+            let at = self.persisted.get_mut(resource).and_then(|items| items.get_mut(item));
+            if let Some(at) = at {
+                at.boot_id = boot_id.unwrap_or_default().to_owned();
+            }
+        }
+    }
+
     /// Whether `item` was persisted under another boot than `boot_id`: it has had its chance to take effect.
     pub fn booted_since(&self, resource: &str, item: &str, boot_id: Option<&str>) -> bool {
         let at = self.persisted.get(resource).and_then(|items| items.get(item));
         at.is_some_and(|at| boot_id.is_some_and(|now| !at.boot_id.is_empty() && now != at.boot_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_boot_after_the_follow_up_counts() {
+        let at = PersistedAt { boot_id: "one".to_owned() };
+        let items = BTreeMap::from([("iommu=pt".to_owned(), at.clone()), ("quiet".to_owned(), at)]);
+        let mut memory =
+            Memory { persisted: [("kernel_args".to_owned(), items)].into(), ..Memory::default() };
+        let booted = |memory: &Memory, item, now| memory.booted_since("kernel_args", item, now);
+        assert!(booted(&memory, "iommu=pt", Some("two")));
+        // update-grub was owed over a reboot and runs only now.
+        memory.persisted_now(&BTreeSet::from(["kernel_args: iommu=pt".to_owned()]), Some("two"));
+        assert!(!booted(&memory, "iommu=pt", Some("two")), "it has had no chance yet");
+        assert!(booted(&memory, "iommu=pt", Some("three")));
+        assert!(booted(&memory, "quiet", Some("two")), "what it does not concern stays");
+        assert!(!booted(&memory, "quiet", Some("one")) && !booted(&memory, "quiet", None));
+        assert!(!booted(&memory, "unknown", Some("two")));
     }
 }

@@ -13,7 +13,7 @@ use super::followups::{self, FollowupRun};
 use super::plan::{Plan, Selection, executable, plan};
 use super::{Facts, Memory};
 use crate::document::Document;
-use crate::host::pci::Scan;
+use crate::host::pci::{self, Scan};
 use crate::host::{Host, StepError};
 use crate::plan::{Blocker, Change, Phase, Step, Subject, Verdict};
 use crate::resources::ObserveError;
@@ -152,14 +152,14 @@ impl Engine<'_> {
     /// When facts cannot be gathered or the state file cannot be written; a step's failure is part of the outcome.
     pub fn run(&mut self, host: &mut dyn Host) -> Result<Outcome, RunError> {
         let mut made: Vec<MadeChange> = Vec::new();
-        let deadline = Instant::now() + self.wait;
+        let mut patience = self.wait;
         let mut tried: BTreeMap<Identity, usize> = BTreeMap::new();
         let (mut last, mut facts) = self.observe(host)?;
         let mut round = 0;
         loop {
             let attempts = self.attempts(&last, host, &mut tried, &mut made);
             if attempts.is_empty() || round == MAX_ROUNDS {
-                if round < MAX_ROUNDS && self.wait_for_missing(&last, host, deadline) {
+                if round < MAX_ROUNDS && self.wait_for_missing(&last, host, &mut patience) {
                     (last, facts) = self.observe(host)?;
                     continue;
                 }
@@ -176,7 +176,8 @@ impl Engine<'_> {
             (last, facts) = self.observe(host)?;
         }
         let mut ledger = Ledger { memory: self.memory };
-        let followups = followups::run(host, &mut ledger, self.selection.scope, self.progress)?;
+        let (scope, boot_id) = (self.selection.scope, facts.boot_id.as_deref());
+        let followups = followups::run(host, &mut ledger, scope, boot_id, self.progress)?;
         if followups.iter().any(FollowupRun::ran) {
             (last, facts) = self.observe(host)?;
             self.note_ineffective_followups(&last, &followups, &mut made, round);
@@ -255,44 +256,55 @@ impl Engine<'_> {
         }));
     }
 
-    /// Waits until one of the functions that `plan` misses has appeared; false where none is missing or time is up.
-    fn wait_for_missing(&mut self, plan: &Plan, host: &dyn Host, deadline: Instant) -> bool {
-        if self.wait.is_zero() {
-            return false;
-        }
+    /// Waits until one of the functions that `plan` misses has appeared; false where none is missing or `patience` is at
+    /// its end. Only waiting uses it up: what a slow VF write takes is not taken from those that come late.
+    fn wait_for_missing(&mut self, plan: &Plan, host: &dyn Host, patience: &mut Duration) -> bool {
         let missing = missing_functions(plan);
         if missing.is_empty() {
             return false;
         }
-        let names: Vec<String> = missing.iter().map(|(name, _)| name.clone()).collect();
-        while let Some(remaining) = deadline.checked_duration_since(Instant::now()) {
+        let names: Vec<String> = missing.iter().map(|missing| missing.name.clone()).collect();
+        let functions = || host.list(Path::new(pci::DEVICES)).ok().flatten();
+        // Only a filter makes it necessary to look at all functions.
+        let all = missing.iter().any(|missing| missing.shown_by.is_none()).then(functions);
+        let begun = Instant::now();
+        while let Some(remaining) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             self.progress.waiting(&names, remaining);
             std::thread::sleep(POLL.min(remaining));
-            if missing.iter().any(|(_, path)| host.exists(path).unwrap_or(false)) {
+            let is_there = |path: &PathBuf| host.exists(path).unwrap_or(false);
+            if missing.iter().filter_map(|missing| missing.shown_by.as_ref()).any(is_there)
+                || all.as_ref().is_some_and(|before| *before != functions())
+            {
+                *patience = patience.saturating_sub(begun.elapsed());
                 return true;
             }
         }
+        *patience = Duration::ZERO;
         false
     }
 }
 
-/// The functions whose absence, or whose driver's, blocks an item, with the path that would show them: at boot a PF's
-/// driver may be loaded late.
-fn missing_functions(plan: &Plan) -> Vec<(String, PathBuf)> {
-    let blocked = plan.items().filter_map(|(_, item)| match &item.verdict {
-        Verdict::Blocked { on: Blocker::Host, why } => match why.code.as_ref() {
-            "missing-function" => Some((item, "")),
-            "pf-without-driver" => Some((item, "driver")),
-            _ => None,
-        },
-        _ => None,
+/// A function whose absence, or whose driver's, blocks an item: at boot a PF's driver may be loaded late.
+struct Missing {
+    name: String,
+    /// The path that will show it; `None` where a filter selects it.
+    shown_by: Option<PathBuf>,
+}
+
+fn missing_functions(plan: &Plan) -> Vec<Missing> {
+    let missing = plan.items().filter_map(|(_, item)| {
+        let Verdict::Blocked { on: Blocker::Host, why } = &item.verdict else { return None };
+        let shown_by = match why.code.as_ref() {
+            "missing-function" => pci::device_path,
+            "pf-without-driver" => |pf| pci::attribute(pf, "driver"),
+            _ => return None,
+        };
+        let address = item.needs.iter().find_map(|subject| match subject {
+            Subject::Function(address) => Some(*address),
+            Subject::Module(_) | Subject::Driver(_) => None,
+        });
+        let name = address.map_or_else(|| item.item.clone(), |address| address.to_string());
+        Some(Missing { name, shown_by: address.map(shown_by) })
     });
-    let functions = blocked.flat_map(|(item, shows)| item.needs.iter().map(move |subject| (subject, shows)));
-    let functions = functions.filter_map(|(subject, shows)| match subject {
-        Subject::Function(address) => Some((address.to_string(), shows)),
-        Subject::Module(_) | Subject::Driver(_) => None,
-    });
-    functions
-        .map(|(name, shows)| (name.clone(), Path::new("/sys/bus/pci/devices").join(name).join(shows)))
-        .collect()
+    missing.collect()
 }

@@ -5,4 +5,5 @@ mod bindings;
 mod cost;
 mod rounds;
 mod sriov;
+mod waiting;
 mod world;

@@ -156,3 +156,14 @@ fn what_was_given_up_is_forgotten_only_when_it_worked() {
     let (_, after) = run(&mut failing, &[give_up], owned);
     assert!(after.owned_item("test", "a").is_some());
 }
+
+#[test]
+fn what_is_given_up_is_forgotten_with_its_boot() {
+    let mut persisted = attempt("a", &["/etc/a"]);
+    persisted.change.phase = Phase::Persisted;
+    let (_, memory) = run(&mut Script::default(), &[persisted.clone()], Memory::default());
+    assert!(memory.persisted.contains_key("test"));
+    persisted.change.owns[0].written = None;
+    let (_, memory) = run(&mut Script::default(), &[persisted], memory);
+    assert!(memory.owned.is_empty() && memory.persisted.is_empty(), "{memory:?}");
+}
