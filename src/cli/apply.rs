@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::output::can_ask;
 use super::prepare::{Prepared, open_host, read_document, read_memory, selection};
 use super::{ApplyArgs, Common, Output};
-use crate::engine::{Engine, Memory, Outcome, RunError, Scope, Selection, Silent};
+use crate::engine::{
+    Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, Scope, Selection, Silent,
+};
 use crate::host::{LockError, Reach, ReadHost as _, RunLock, SimulatedHost};
-use crate::report::{Detail, ExitStatus, FollowupState, Mode, Report, StepOutcome, build, chain};
+use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
 
 /// How long the unit at boot waits for functions that are not there yet, all of them together.
 const BOOT_WAIT: Duration = Duration::from_secs(30);
@@ -33,13 +35,37 @@ fn scope(args: &ApplyArgs) -> Scope {
 fn dry_run(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let prepared = super::prepare::prepare(common, output)?;
     let selection = selection(common, scope(args));
-    let report = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
+    let (report, _) = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
     output.report(&report, Detail::Everything);
     Ok(report.exit_status)
 }
 
+/// What a run would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Nothing,
+    /// Forget what is no longer ours; nobody has to be asked about that.
+    Bookkeeping,
+    /// Steps or commands.
+    Changes,
+}
+
+impl Work {
+    fn of(outcome: &Outcome) -> Self {
+        let changes = outcome.made.iter().any(|made| !made.change.steps.is_empty());
+        let runs = outcome.followups.iter().any(FollowupRun::ran);
+        let needless = |run: &FollowupRun| matches!(run.outcome, FollowupOutcome::NotNeeded { .. });
+        let forgets = !outcome.made.is_empty() || outcome.followups.iter().any(needless);
+        match (changes || runs, forgets) {
+            (true, _) => Self::Changes,
+            (false, true) => Self::Bookkeeping,
+            (false, false) => Self::Nothing,
+        }
+    }
+}
+
 /// The whole run on a simulated host.
-fn simulate(prepared: &Prepared, selection: &Selection) -> Result<Report, RunError> {
+fn simulate(prepared: &Prepared, selection: &Selection) -> Result<(Report, Work), RunError> {
     let mut host = SimulatedHost::new(&prepared.machine);
     let mut memory = prepared.memory.clone();
     let mut engine = Engine {
@@ -51,8 +77,9 @@ fn simulate(prepared: &Prepared, selection: &Selection) -> Result<Report, RunErr
         scan: None,
     };
     let mut outcome = engine.run(&mut host)?;
+    let work = Work::of(&outcome);
     look_ahead(&mut outcome, host, prepared, selection, memory)?;
-    Ok(with_warnings(Mode::DryRun, outcome, prepared))
+    Ok((with_warnings(Mode::DryRun, outcome, prepared), work))
 }
 
 /// Under `--root`: adds what the machine that the tree becomes would make at its own first run, on `host`, where the
@@ -98,16 +125,25 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
     let selection = selection(common, scope(args));
 
     if !args.boot {
-        let preview = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
-        if preview.exit_status != ExitStatus::ChangesPending && !has_work(&preview) {
+        let (preview, work) = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
+        if work == Work::Nothing {
             output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
             return Ok(preview.exit_status);
         }
-        if !output.json() {
-            output.report(&preview, Detail::Everything);
-        }
-        if !args.yes && !output.ask("Apply these changes?") {
-            return Ok(ExitStatus::ChangesPending);
+        if work == Work::Changes {
+            let asks = !args.yes;
+            match (output.json(), asks) {
+                (false, _) => output.report(&preview, Detail::Everything),
+                // Whoever is asked has to see what about; standard output is for the one document.
+                (true, true) => output.diagnostic(&render(&preview, Detail::Everything)),
+                (true, false) => {}
+            }
+            if asks && !output.ask("Apply these changes?") {
+                if output.json() {
+                    output.document(&preview);
+                }
+                return Ok(preview.exit_status);
+            }
         }
     }
     let report = execute(&mut prepared, &selection, args, output)?;
@@ -118,12 +154,6 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
     }
     output.report(&report, detail);
     Ok(report.exit_status)
-}
-
-/// Whether a run would make anything, whatever its exit status says first.
-fn has_work(preview: &Report) -> bool {
-    let planned = preview.changes.iter().any(|change| change.outcome != StepOutcome::Waits);
-    planned || preview.followups.iter().any(|followup| followup.state == FollowupState::Planned)
 }
 
 fn execute(

@@ -105,7 +105,7 @@ impl Output {
     }
 
     /// Prints text with styles to standard error.
-    fn diagnostic(&self, text: &str) {
+    pub(super) fn diagnostic(&self, text: &str) {
         let mut stream = AutoStream::new(io::stderr().lock(), self.colour);
         let _ = stream.write_all(text.as_bytes());
     }
