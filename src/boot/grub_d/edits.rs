@@ -1,9 +1,10 @@
 //! From what the files give to what they shall give: our own drop-in, and single arguments in others' files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::effective::{Effective, Files, LINUX_DEFAULT};
+use super::effective::{self, Effective, Files, LINUX_DEFAULT};
 use super::{DROP_INS, OWN_DROP_IN};
 use crate::boot::{Edits, Sources, Wanted, Wish, is_meant, wanted};
 use crate::formats::cmdline;
@@ -19,14 +20,14 @@ const MAX_EDITS: usize = 256;
 pub(super) fn edits(sources: &Sources, wish: &Wish<'_>) -> Result<Edits, Objection> {
     let before = Files::of(sources);
     let own_state = sources.own.as_ref().map_or(&FileState::Absent, |(_, state)| state);
-    if own_state.bytes().is_some_and(|bytes| !bytes.starts_with(HEADER.as_bytes())) {
+    if own_state.bytes().is_some_and(effective::is_foreign) {
         let reason = Reason::new("drop-in-foreign", "the file has our name and was not written by reconcile")
             .at(OWN_DROP_IN);
         return Err(objection(OWN_DROP_IN, vec![reason], "rename or remove the file"));
     }
     let wishes = wanted(wish.present);
     let owned: Vec<KernelArg> = {
-        let now = effective(&before)?;
+        let now = Effective::told(&before).map_err(uncertain)?;
         let ours = now.passed.iter().filter(|passed| now.is_ours(passed));
         ours.map(|passed| passed.arg.clone()).collect()
     };
@@ -41,9 +42,11 @@ pub(super) fn edits(sources: &Sources, wish: &Wish<'_>) -> Result<Edits, Objecti
 }
 
 fn effective(files: &Files) -> Result<Effective, Objection> {
-    Effective::of(files).map_err(|chain| {
-        objection("kernel arguments", chain, "make the value certain, or set the arguments by hand")
-    })
+    Effective::of(files).map_err(uncertain)
+}
+
+fn uncertain(chain: Vec<Reason>) -> Objection {
+    objection("kernel arguments", chain, "make the value certain, or set the arguments by hand")
 }
 
 fn objection(subject: impl Into<String>, chain: Vec<Reason>, remedy: &str) -> Objection {
@@ -119,6 +122,10 @@ fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Fi
         Edit::Remove => String::new(),
     };
     let mut span = first.span.start..last.span.end;
+    if span.start > span.end {
+        return Err(refuse("it is not written in one piece"));
+    }
+    let mut pieces: Vec<Range<usize>> = located.iter().map(|char| char.span.clone()).collect();
     if matches!(edit, Edit::Remove) {
         let blank = |at: Option<usize>| {
             let char = now.chars(at?..at? + 1).first()?.as_ref()?;
@@ -128,16 +135,15 @@ fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Fi
         let after = blank(Some(passed.span.end)).filter(|blank| blank.start == span.end);
         if let Some(blank) = before {
             span.start = blank.start;
+            pieces.insert(0, blank);
         } else if let Some(blank) = after {
             span.end = blank.end;
+            pieces.push(blank);
         }
     }
     let mut edited = files.clone();
     let Some((_, bytes)) = edited.files.get_mut(first.file) else { return Err(refuse("no file holds it")) };
-    if span.start > span.end {
-        return Err(refuse("it is not written in one piece"));
-    }
-    *bytes = respell(bytes, span.clone(), first.quoting, &value)
+    *bytes = respell(bytes, &pieces, first.quoting, &value)
         .ok_or_else(|| refuse("the quotes it stands in cannot hold its successor"))?;
     // The same text may be used several times.
     let touched = |passed: &Passed| {
@@ -170,7 +176,7 @@ fn only_this_changed(
     before: &Effective,
     after: &Effective,
     file: usize,
-    span: &std::ops::Range<usize>,
+    span: &Range<usize>,
 ) -> bool {
     let bytes = |effective: &Effective, name: &str| {
         let chars = effective.environment.get(name);
@@ -245,16 +251,18 @@ fn verify(after: &Files, wishes: &[Wanted], absent: &[KernelArg]) -> Result<(), 
         let site = result.environment.assigned(LINUX_DEFAULT);
         let overrides = site
             .filter(|site| Path::new(&site.file) > Path::new(OWN_DROP_IN) && site.file.starts_with(DROP_INS));
-        let reason = match overrides {
-            Some(site) => {
+        let given = result.passed.iter().position(|passed| passed.arg == wanted.arg);
+        let (reason, remedy) = match (given, overrides) {
+            (Some(given), _) => undone(&result, given),
+            (None, Some(site)) => {
                 let text =
                     format!("{LINUX_DEFAULT} is assigned again after our drop-in, without what it had");
-                Reason::new("drop-in-overridden", text).at(site).remedy(&remedy)
+                (Reason::new("drop-in-overridden", text).at(site).remedy(&remedy), remedy)
             }
-            None => Reason::new(
-                "argument-without-effect",
-                format!("{} would not take effect among the other arguments", wanted.arg),
-            ),
+            (None, None) => {
+                let text = format!("{} would not take effect among the other arguments", wanted.arg);
+                (Reason::new("argument-without-effect", text), remedy)
+            }
         };
         return Err(objection(wanted.arg.to_string(), vec![reason], &remedy));
     }
@@ -263,6 +271,20 @@ fn verify(after: &Files, wishes: &[Wanted], absent: &[KernelArg]) -> Result<(), 
         let reason = Reason::new("argument-uneditable", format!("{arg} cannot be taken out of the files"));
         Err(objection(arg.to_string(), vec![reason], "edit the files by hand"))
     })
+}
+
+/// An argument that is given, and undone by one that comes after it.
+fn undone(result: &Effective, given: usize) -> (Reason, String) {
+    let arg = result.passed.get(given).map(|passed| &passed.arg);
+    let after = result.passed.iter().enumerate().skip(given + 1);
+    let rival = after.rev().find(|(_, passed)| arg.is_some_and(|arg| passed.arg.same_name(arg)));
+    let Some((at, rival)) = rival else {
+        let text = "it would not take effect among the other arguments";
+        return (Reason::new("argument-without-effect", text), "edit the files by hand".to_owned());
+    };
+    let remedy = format!("take {} out of that file, or name it under kernel_args: absent", rival.arg);
+    let text = format!("{} comes after our drop-in and undoes it", rival.arg);
+    (Reason::new("argument-without-effect", text).at(result.place_of(at)).remedy(&remedy), remedy)
 }
 
 fn steps(sources: &Sources, foreign: &Files, own_state: &FileState, content: Option<String>) -> Vec<Step> {

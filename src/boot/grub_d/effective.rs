@@ -8,6 +8,7 @@ use crate::boot::{Given, Persisted, Sources};
 use crate::formats::grub_script::{self, Passed};
 use crate::formats::shell::{self, Char, Doubt, Environment, Source};
 use crate::plan::Reason;
+use crate::resources::HEADER;
 
 pub(super) const LINUX: &str = "GRUB_CMDLINE_LINUX";
 pub(super) const LINUX_DEFAULT: &str = "GRUB_CMDLINE_LINUX_DEFAULT";
@@ -69,6 +70,11 @@ const UNKNOWN: &[&str] = &[
 /// Variables by which grub-mkconfig finds the drop-ins and `10_linux`.
 const FIXED: &[&str] = &["IFS", "grub_mkconfig_dir", "sysconfdir"];
 
+/// Whether a file of our name is somebody else's: it has content and not our header.
+pub(super) fn is_foreign(content: &[u8]) -> bool {
+    !content.is_empty() && !content.starts_with(HEADER.as_bytes())
+}
+
 /// The files' paths and bytes, in the order in which they are sourced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
@@ -94,8 +100,8 @@ impl Files {
         Self { files }
     }
 
-    pub(super) fn own_index(&self) -> Option<usize> {
-        self.files.iter().position(|(path, _)| path == Path::new(OWN_DROP_IN))
+    fn own_index(&self) -> Option<usize> {
+        self.files.iter().position(|(path, bytes)| path == Path::new(OWN_DROP_IN) && !is_foreign(bytes))
     }
 
     pub(super) fn environment(&self) -> Environment {
@@ -159,6 +165,18 @@ impl Effective {
         let places = passed.iter().map(place).collect();
         let own = files.own_index();
         Ok(Self { environment, text, origins, default_at, passed, places, own })
+    }
+
+    /// What the files give; without our own drop-in where that is what cannot be read, because it is ours to write
+    /// anew.
+    ///
+    /// # Errors
+    /// The chain of reasons, where the arguments cannot be told.
+    pub(super) fn told(files: &Files) -> Result<Self, Vec<Reason>> {
+        Self::of(files).or_else(|reasons| {
+            let others = files.own_index().map(|_| Self::of(&files.with_own(None)));
+            others.and_then(Result::ok).ok_or(reasons)
+        })
     }
 
     /// The bytes of `GRUB_CMDLINE_LINUX`.

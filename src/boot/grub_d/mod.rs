@@ -81,7 +81,7 @@ impl BootChain for GrubD {
     }
 
     fn persisted(&self, sources: &Sources) -> Result<Persisted, Vec<Reason>> {
-        effective::Effective::of(&effective::Files::of(sources)).map(|effective| effective.persisted())
+        effective::Effective::told(&effective::Files::of(sources)).map(|effective| effective.persisted())
     }
 
     fn edits(&self, sources: &Sources, wish: &Wish<'_>) -> Result<Edits, Objection> {

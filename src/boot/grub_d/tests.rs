@@ -140,6 +140,44 @@ fn a_file_of_our_name_without_our_header_is_left_alone() {
 }
 
 #[test]
+fn what_a_file_of_our_name_without_our_header_gives_is_not_ours() {
+    let host = host(&[(GRUB, ""), (OWN_DROP_IN, "GRUB_CMDLINE_LINUX_DEFAULT=x\n")]);
+    assert!(!GrubD.persisted(&sources(&host)).unwrap().given[0].ours);
+}
+
+#[test]
+fn our_drop_in_is_written_anew_where_it_was_broken() {
+    for broken in ["GRUB_CMDLINE_LINUX_DEFAULT=\"x\n", "if true; then GRUB_CMDLINE_LINUX_DEFAULT=x; fi\n", "A='"] {
+        let mut host = host(&[(GRUB, ""), (OWN_DROP_IN, &format!("{}{broken}", crate::resources::HEADER))]);
+        wish(&mut host, &["a"], &[]).unwrap();
+        assert!(own(&host).unwrap().ends_with(" a\""), "{broken}");
+        wish(&mut host, &[], &[]).unwrap();
+        assert_eq!(own(&host), None);
+    }
+    // What is broken elsewhere is not ours to mend.
+    let mut host = host(&[(GRUB, "A='"), (OWN_DROP_IN, crate::resources::HEADER)]);
+    assert_eq!(wish(&mut host, &["a"], &[]).unwrap_err().chain[0].code, "arguments-uncertain");
+}
+
+#[test]
+fn an_argument_in_several_quotes_is_edited_and_its_quotes_stay() {
+    let mut host = host(&[(GRUB, "GRUB_CMDLINE_LINUX=qui'et 'mit\"igations=auto\"\\ nosmt\n")]);
+    wish(&mut host, &["mitigations=off"], &["nosmt"]).unwrap();
+    let text = host.text(Path::new(GRUB)).unwrap().unwrap();
+    assert_eq!(text, "GRUB_CMDLINE_LINUX=qui'et 'mitigations=off\"\"");
+}
+
+#[test]
+fn what_undoes_ours_from_behind_is_named() {
+    let late = "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT intel_iommu=off\"\n";
+    let mut host = host(&[(GRUB, ""), ("/etc/default/grub.d/zzz.cfg", late)]);
+    let objection = wish(&mut host, &["intel_iommu=on"], &[]).unwrap_err();
+    assert_eq!(objection.chain[0].code, "argument-without-effect");
+    assert_eq!(objection.chain[0].at.as_deref(), Some("/etc/default/grub.d/zzz.cfg:1"));
+    assert!(wish(&mut host, &["intel_iommu=on"], &["intel_iommu=off"]).is_ok());
+}
+
+#[test]
 fn huge_pages_are_written_as_pairs() {
     let mut host = host(&[(GRUB, "GRUB_CMDLINE_LINUX=\"hugepagesz=2M hugepages=8\"\n")]);
     wish(&mut host, &["hugepagesz=1G", "hugepages=4"], &[]).unwrap();

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::ast::Quoting;
 
-/// Replaces the bytes at `span`, which stand inside `quoting`, so that the shell reads `value` there; an empty value
-/// removes them. `None` where that quoting cannot hold the value.
-pub fn respell(text: &[u8], span: Range<usize>, quoting: Quoting, value: &str) -> Option<Vec<u8>> {
+/// Replaces the bytes at `pieces`, which are in order and begin inside `quoting`, so that the shell reads `value` there;
+/// an empty value removes them. Quotes and line continuations between two pieces stay, because what follows may stand in
+/// them; anything else there goes. `None` where that quoting cannot hold the value, or the pieces are not in order.
+pub fn respell(text: &[u8], pieces: &[Range<usize>], quoting: Quoting, value: &str) -> Option<Vec<u8>> {
     let spelled = match quoting {
         Quoting::Single if value.contains('\'') => return None,
         Quoting::Single => value.to_owned(),
@@ -16,10 +17,26 @@ pub fn respell(text: &[u8], span: Range<usize>, quoting: Quoting, value: &str) -
             value.chars().map(|c| if plain(c) { c.to_string() } else { format!("\\{c}") }).collect()
         }
     };
-    let mut edited = text.get(..span.start)?.to_vec();
+    let mut at = pieces.first()?.start;
+    let mut edited = text.get(..at)?.to_vec();
     edited.extend_from_slice(spelled.as_bytes());
-    edited.extend_from_slice(text.get(span.end..)?);
+    for piece in pieces {
+        let between = text.get(at..piece.start)?;
+        if is_syntax(between) {
+            edited.extend_from_slice(between);
+        }
+        at = piece.end;
+    }
+    edited.extend_from_slice(text.get(at..)?);
     Some(edited)
+}
+
+/// Whether the bytes are quotes and line continuations only.
+fn is_syntax(mut bytes: &[u8]) -> bool {
+    while let [b'"' | b'\'', rest @ ..] | [b'\\', b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes.is_empty()
 }
 
 /// The text as it stands between double quotes.

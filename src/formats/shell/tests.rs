@@ -63,11 +63,17 @@ fn deep_nesting_is_refused_and_not_followed() {
 #[test]
 fn a_piece_is_spelled_as_its_quotes_demand() {
     let spelled =
-        |quoting, value| respell(b"<x>", 1..2, quoting, value).map(|text| String::from_utf8(text).unwrap());
+        |quoting, value| respell(b"<x>", &[1..2], quoting, value).map(|text| String::from_utf8(text).unwrap());
     assert_eq!(spelled(Quoting::Double, "a\"$b`\\").as_deref(), Some("<a\\\"\\$b\\`\\\\>"));
     assert_eq!(spelled(Quoting::Single, "a\"$b").as_deref(), Some("<a\"$b>"));
     assert_eq!(spelled(Quoting::Single, "it's"), None);
     assert_eq!(spelled(Quoting::Bare, "a b;c").as_deref(), Some("<a\\ b\\;c>"));
+    let pieces = |text: &[u8], pieces: &[std::ops::Range<usize>]| {
+        respell(text, pieces, Quoting::Bare, "v").map(|text| String::from_utf8(text).unwrap())
+    };
+    assert_eq!(pieces(b"a\"b'c\\\nd", &[0..1, 2..3, 4..5, 7..8]).as_deref(), Some("v\"'\\\n"));
+    assert_eq!(pieces(b"a${x}b", &[0..1, 5..6]).as_deref(), Some("v"));
+    assert_eq!(pieces(b"ab", &[1..2, 0..1]), None);
 }
 
 proptest! {
