@@ -24,7 +24,7 @@ impl Source {
 /// Every `STRIDE`th character's offset is kept, so that a column is found in constant time on a line of any length.
 const STRIDE: usize = 64;
 
-/// A source that is valid UTF-8 without a byte-order mark, with its lines indexed.
+/// A source's text with its lines indexed.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
     pub(super) name: Arc<str>,
@@ -38,7 +38,7 @@ pub(super) struct Text {
 impl Text {
     /// Indexes the lines and says what is wrong with the encoding; a text at fault is good for showing it alone.
     pub(super) fn new(source: &Source) -> (Self, Result<(), Box<DocumentError>>) {
-        let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&source.bytes);
+        let bytes = &source.bytes;
         let name = Arc::clone(&source.name);
         match std::str::from_utf8(bytes) {
             Ok(text) => {
@@ -62,6 +62,25 @@ impl Text {
             )
             .remedy("close the brackets")
             .into());
+        }
+        if self.text.starts_with('\u{feff}') {
+            return Err(DocumentError::new(
+                "byte-order-mark",
+                &self.place_of(0),
+                "the file begins with a byte-order mark",
+            )
+            .text("U+FEFF")
+            .accepted("UTF-8 without a byte-order mark")
+            .remedy(format!("remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' {}", self.name))
+            .into());
+        }
+        if let Some(offset) = self.text.find('\r') {
+            let problem = "a carriage return stands here: the lines end as on Windows (CRLF)";
+            return Err(DocumentError::new("carriage-return", &self.place_of(offset), problem)
+                .text("U+000D")
+                .accepted("lines that end with a newline alone")
+                .remedy(format!("remove them: sed -i 's/\\r$//' {}", self.name))
+                .into());
         }
         match self.text.char_indices().find(|(_, c)| !is_printable(*c)) {
             None => Ok(()),
@@ -209,7 +228,8 @@ mod tests {
     #[test]
     fn finds_bytes_by_line_and_column() {
         let long = "é".repeat(300);
-        let text = text(format!("a\r\nbc\n{long}x\rd").as_bytes()).unwrap();
+        // A text at fault is indexed too: its faults are shown in their lines.
+        let (text, _) = Text::new(&Source::new("t", format!("a\r\nbc\n{long}x\rd").as_bytes()));
         let from = |line, column| text.from(Position { line, column });
         assert!(from(2, 2).starts_with("c\n"));
         assert!(from(3, 301).starts_with("x\r"));

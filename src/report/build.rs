@@ -10,7 +10,7 @@ use super::{
 };
 use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
 use crate::host::Reach;
-use crate::plan::{Blocker, Change, FileState, Step, Verdict};
+use crate::plan::{Blocker, Change, FileState, Reason, Step, Verdict};
 
 /// What kind of run a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -148,6 +148,7 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
             let shared = seen.iter().position(|(seen_round, seen)| *seen_round == round && seen == step);
             if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
                 report.item = format!("{}, {item}", report.item);
+                add_reason(&mut report.reason, &change.reason);
                 report.origin = None;
             } else {
                 seen.push((round, step.clone()));
@@ -175,6 +176,17 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
         }
     }
     reports
+}
+
+/// A step that several items share shows the reasons of the first few.
+fn add_reason(reason: &mut Reason, other: &Reason) {
+    const SHOWN: usize = 3;
+    let told = reason.text.split("; ").count();
+    if reason.text.split("; ").any(|text| text == other.text) || told > SHOWN {
+        return;
+    }
+    let text = if told == SHOWN { "and more of the kind" } else { other.text.as_str() };
+    reason.text = format!("{}; {text}", reason.text);
 }
 
 fn change_report(

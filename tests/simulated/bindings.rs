@@ -4,6 +4,7 @@ use reconcile::document::{Document, KernelArgs};
 use reconcile::engine::Memory;
 use reconcile::host::{EmptyHost, Host, Reach, SimulatedHost};
 use reconcile::plan::{Followup, Step, Verdict};
+use reconcile::resources::HEADER;
 use reconcile::types::{Entry, Pin, Place};
 
 use crate::world::*;
@@ -182,11 +183,13 @@ fn rules_name_functions_by_address_and_pinned_ones_by_their_ids_too() {
         format!("{start}\"0000:04:00.0\", {tail}"),
         format!("{start}\"0000:04:00.1\", ATTR{{vendor}}==\"0x10de\", ATTR{{device}}==\"0x0e0a\", {tail}"),
         format!("{start}\"0000:05:00.0\", ATTR{{vendor}}==\"0x10de\", ATTR{{device}}==\"0x11bf\", {tail}"),
-        format!("{start}\"0000:99:00.0\", {tail}"),
     ];
-    assert_eq!(rules(&document, &host), expected);
+    assert_eq!(rules(&document, &host), expected, "a function that is missing gets no rule");
     host.execute(&Step::quick_attr(attribute(PF, "sriov_numvfs"), None, "1")).unwrap();
     assert_eq!(rules(&document, &host), expected, "a VF that exists has no rule either");
+    let kept = format!("{start}\"0000:99:00.0\", {tail}\n");
+    host.put_file(RULES, format!("{HEADER}{kept}"));
+    assert!(rules(&document, &host).contains(&kept.trim_end().to_owned()), "it may come back");
     assert_eq!(rules(&devices(&[]), &machine()), ["None"]);
     assert_eq!(rules(&ids(&["10de:11bf"]), &machine()), ["None"], "ids are modprobe's");
 }

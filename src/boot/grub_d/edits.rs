@@ -172,12 +172,7 @@ fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Fi
 }
 
 /// Whether every variable that changed had a part of its value in the edited piece.
-fn only_this_changed(
-    before: &Effective,
-    after: &Effective,
-    file: usize,
-    span: &Range<usize>,
-) -> bool {
+fn only_this_changed(before: &Effective, after: &Effective, file: usize, span: &Range<usize>) -> bool {
     let bytes = |effective: &Effective, name: &str| {
         let chars = effective.environment.get(name);
         chars

@@ -147,7 +147,9 @@ fn what_a_file_of_our_name_without_our_header_gives_is_not_ours() {
 
 #[test]
 fn our_drop_in_is_written_anew_where_it_was_broken() {
-    for broken in ["GRUB_CMDLINE_LINUX_DEFAULT=\"x\n", "if true; then GRUB_CMDLINE_LINUX_DEFAULT=x; fi\n", "A='"] {
+    for broken in
+        ["GRUB_CMDLINE_LINUX_DEFAULT=\"x\n", "if true; then GRUB_CMDLINE_LINUX_DEFAULT=x; fi\n", "A='"]
+    {
         let mut host = host(&[(GRUB, ""), (OWN_DROP_IN, &format!("{}{broken}", crate::resources::HEADER))]);
         wish(&mut host, &["a"], &[]).unwrap();
         assert!(own(&host).unwrap().ends_with(" a\""), "{broken}");

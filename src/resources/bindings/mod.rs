@@ -19,6 +19,7 @@ use crate::host::Reach;
 use crate::host::pci::{self, Pci};
 use crate::plan::ItemVerdict;
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
+use rules::Rules;
 
 /// Bindings of functions to drivers.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Bindings;
 pub struct Spec {
     wanted: Vec<Wanted>,
     /// The udev rules; `None` where `vfio_pci.devices` is not managed.
-    rules: Option<String>,
+    rules: Option<Rules>,
     sections: Sections,
 }
 
@@ -86,7 +87,7 @@ impl Resource for Bindings {
         let devices = &facts.devices;
         let claimed: BTreeSet<PciAddress> = claims.iter().filter_map(Claim::address).collect();
         let managed = document.vfio_pci.as_ref().is_some_and(|vfio| vfio.devices.is_some());
-        let rules = managed.then(|| rules::render(&claims, devices));
+        let rules = managed.then(|| Rules::of(&claims, devices));
         let wanted = claims.into_iter().map(|claim| {
             let target = claim.target.as_ref().ok().copied();
             let group = target.map(|target| devices.group_of(target, document));
@@ -130,13 +131,13 @@ impl Resource for Bindings {
             owned,
             owned_functions,
             owned_pfs: observer.memory.owned("sriov").filter_map(|(item, _)| item.parse().ok()).collect(),
-            rules: rules::File::read(spec.rules.as_deref(), observer)?,
+            rules: rules::File::read(spec.rules.as_ref(), observer)?,
         })
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {
         let mut findings = Findings::default();
-        findings.items.extend(spec.rules.as_deref().and_then(|text| state.rules.judge(text)));
+        findings.items.extend(spec.rules.as_ref().and_then(|rules| state.rules.judge(rules)));
         for wanted in &spec.wanted {
             let verdict = ItemVerdict::new(&wanted.claim.item, state.judge(wanted));
             findings.items.push(verdict.origin(&wanted.claim.origin).needs(wanted.needs()));

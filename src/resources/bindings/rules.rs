@@ -32,25 +32,43 @@ struct Card {
     subsystem: Option<PciId>,
 }
 
-/// The whole file; empty where no function needs a rule.
-pub(super) fn render(claims: &[Claim], devices: &Devices) -> String {
-    let rules: BTreeMap<PciAddress, Option<Card>> =
-        claims.iter().filter_map(|claim| rule(claim, devices)).collect();
-    if rules.is_empty() {
-        return String::new();
+/// The rules that the document asks for, by the function's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rules(BTreeMap<PciAddress, Rule>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    line: String,
+    /// Whether this host has the function, or cannot tell. A rule is not made for a function that is missing; one that
+    /// was made before it went stays, for it may come back.
+    here: bool,
+}
+
+impl Rules {
+    pub(super) fn of(claims: &[Claim], devices: &Devices) -> Self {
+        let rules = claims.iter().filter_map(|claim| {
+            let (address, card) = rule(claim, devices)?;
+            Some((address, Rule { line: line(address, card), here: claim.target.is_ok() || !devices.shown() }))
+        });
+        Self(rules.collect())
     }
-    let mut text = HEADER.to_owned();
-    for (address, card) in rules {
-        let mut condition = String::new();
-        for (name, value) in card.map(Card::attributes).unwrap_or_default() {
-            let _infallible = write!(condition, "ATTR{{{name}}}==\"{value:#06x}\", ");
-        }
-        let _infallible = writeln!(
-            text,
-            "ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{address}\", {condition}ATTR{{driver_override}}=\"vfio-pci\", RUN{{builtin}}+=\"kmod load vfio-pci\""
-        );
+
+    /// The whole file, given what stands there; empty where no function needs a rule.
+    fn render(&self, standing: &str) -> String {
+        let wanted = |rule: &&Rule| rule.here || standing.lines().any(|line| line == rule.line);
+        let lines: Vec<&str> = self.0.values().filter(wanted).map(|rule| rule.line.as_str()).collect();
+        if lines.is_empty() { String::new() } else { format!("{HEADER}{}\n", lines.join("\n")) }
     }
-    text
+}
+
+fn line(address: PciAddress, card: Option<Card>) -> String {
+    let mut condition = String::new();
+    for (name, value) in card.map(Card::attributes).unwrap_or_default() {
+        let _infallible = write!(condition, "ATTR{{{name}}}==\"{value:#06x}\", ");
+    }
+    format!(
+        "ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{address}\", {condition}ATTR{{driver_override}}=\"vfio-pci\", RUN{{builtin}}+=\"kmod load vfio-pci\""
+    )
 }
 
 /// The rule for a claim; `None` for VFs, for what is not named itself, and where a pin cannot be put into a rule.
@@ -101,26 +119,27 @@ pub(super) struct File {
 
 impl File {
     /// Reads the file, and what the images carry if it has to be written.
-    pub(super) fn read(wanted: Option<&str>, observer: &Observer<'_>) -> Result<Self, ObserveError> {
+    pub(super) fn read(rules: Option<&Rules>, observer: &Observer<'_>) -> Result<Self, ObserveError> {
         let state = observer.host.file_state(Path::new(PATH))?;
-        let wanted = wanted.unwrap_or_default();
         let standing = String::from_utf8_lossy(state.bytes().unwrap_or_default());
+        let wanted = rules.map_or(String::new(), |rules| rules.render(&standing));
         if wanted == standing {
             return Ok(Self { state, in_image: Vec::new() });
         }
-        let in_image = in_image(&changed(&standing, wanted), observer)?;
+        let in_image = in_image(&changed(&standing, &wanted), observer)?;
         Ok(Self { state, in_image })
     }
 
     /// What has to be done; `None` where there is no file and none is needed.
-    pub(super) fn judge(&self, wanted: &str) -> Option<ItemVerdict> {
+    pub(super) fn judge(&self, rules: &Rules) -> Option<ItemVerdict> {
+        let wanted = rules.render(&String::from_utf8_lossy(self.state.bytes().unwrap_or_default()));
         let ours = |standing: &[u8]| standing.is_empty() || standing.starts_with(HEADER.as_bytes());
         let verdict = match self.state.bytes() {
             None if wanted.is_empty() => return None,
             Some(standing) if standing == wanted.as_bytes() => Verdict::InSync,
             Some(standing) if !ours(standing) && wanted.is_empty() => return None,
             Some(standing) if !ours(standing) => Verdict::Refused(not_ours()),
-            _ => Verdict::Change(self.change(wanted)),
+            _ => Verdict::Change(self.change(&wanted)),
         };
         Some(ItemVerdict::new(PATH, verdict).origin("vfio_pci.devices"))
     }

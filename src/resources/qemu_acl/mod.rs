@@ -202,13 +202,6 @@ impl Spec {
         let mut warnings = Vec::new();
         for entry in &self.acl.present {
             let node = entry.value.as_str();
-            if matches!(group_of(node), Some(IommuGroup::Number(_))) {
-                let text = format!("{node} names a group by its number, which can differ at every boot");
-                let reason = Reason::new("group-number-by-hand", text)
-                    .at(&entry.place)
-                    .remedy("write `vfio_groups: true`: it follows the functions given to vfio-pci");
-                warnings.push(warning(node, reason));
-            }
             if matches!(node, "/dev/kqemu" | "/dev/rtc" | "/dev/hpet") {
                 let text = format!("no QEMU of the last ten years opens {node}");
                 let reason = Reason::new("obsolete-node", text).at(&entry.place).remedy("leave it out");
