@@ -32,13 +32,18 @@ fn judge(entry: &Entry, line: &LinuxLine) -> Judged {
         Judged::Exempt("it starts another system (os-prober)")
     } else if script.is_some_and(|script| script.contains("memtest")) || line.kernel.contains("memtest") {
         Judged::Exempt("it tests the memory")
-    } else if script.is_some_and(|script| !script.ends_with("10_linux")) {
+    } else if script.is_some_and(|script| !is_10_linux(script)) {
         Judged::Exempt("it is not made from the kernel's configuration but by another script of /etc/grub.d")
     } else if is_recovery(entry, line) {
         Judged::Exempt("it is a recovery entry, which gets GRUB_CMDLINE_LINUX only")
     } else {
         Judged::Ours
     }
+}
+
+/// Whether a script of `/etc/grub.d` is `10_linux`, maybe under another number: that is how the menu's order is changed.
+fn is_10_linux(script: &str) -> bool {
+    script.trim_start_matches(|c: char| c.is_ascii_digit()) == "_linux"
 }
 
 fn is_recovery(entry: &Entry, line: &LinuxLine) -> bool {
@@ -110,9 +115,13 @@ fn normal_tail(entry: &Entry, old: &[u8], linux: &[u8], linux_default: &[u8]) ->
 }
 
 fn recovery_tail(old: &[u8], linux: &[u8]) -> Vec<u8> {
-    const OWN: &[&[u8]] = &[b"single", b"recovery", b"nomodeset", b"dis_ucode_ldr"];
+    // `GRUB_CMDLINE_LINUX_RECOVERY`: one word, and Ubuntu's two behind it.
+    let own = words(old).enumerate().take_while(|(at, word)| match at {
+        0 => matches!(*word, b"single" | b"recovery"),
+        _ => matches!(*word, b"nomodeset" | b"dis_ucode_ldr"),
+    });
     let mut tail = Vec::new();
-    for word in words(old).take_while(|word| OWN.contains(word)) {
+    for (_, word) in own {
         tail.extend_from_slice(word);
         tail.push(b' ');
     }

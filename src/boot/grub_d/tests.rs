@@ -274,6 +274,12 @@ fn entries_are_judged_by_who_made_them() {
 }
 
 #[test]
+fn the_script_under_another_number_makes_our_entries_too() {
+    let host = host(&[(GRUB, ""), (super::MENU, &MENU.replace("10_linux", "08_linux"))]);
+    assert_eq!(GrubD.entries(&host).unwrap().unwrap()[0].judged, Judged::Ours);
+}
+
+#[test]
 fn the_regenerated_menu_has_the_new_arguments_and_nothing_else_changed() {
     let grub = "GRUB_CMDLINE_LINUX=\"new\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"splash a=\\\"b c\\\"\"\n";
     let host = host(&[(GRUB, grub), (super::MENU, MENU)]);
