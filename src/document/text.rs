@@ -11,6 +11,11 @@ macro_rules! hex4 {
         "(0[xX])?[0-9a-fA-F]{4}"
     };
 }
+macro_rules! subsystem {
+    () => {
+        "((0[xX])?[0-9a-fA-F]{4}|(0x)?[fF]{8})"
+    };
+}
 macro_rules! address {
     () => {
         "([0-9a-fA-F]{1,8}:)?[0-9a-fA-F]{1,2}:[01]?[0-9a-fA-F]\\.[0-7]"
@@ -39,7 +44,7 @@ checked! {
     DriverName: "a driver's name", "^[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,62}$";
     PciId: "a PCI id", concat!("^", hex4!(), ":", hex4!(), "$");
     VfioId: "a PCI id", concat!(
-        "^", hex4!(), ":", hex4!(), "(:", hex4!(), "(:", hex4!(),
+        "^", hex4!(), ":", hex4!(), "(:", subsystem!(), "(:", subsystem!(),
         "(:(0x)?[0-9a-fA-F]{1,6}(:(0x)?[0-9a-fA-F]{1,6})?)?)?)?$"
     );
     Selector: "a PCI address or filter", concat!(

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::own_file::{ItemLine, OwnFile, Rewrite};
-use super::precedence::{OnCommandLine, Rival, Rivals};
+use super::precedence::{BootArgs, OnCommandLine, Rival, Rivals};
 use super::{Findings, ObserveError, Observer, Resource};
 use crate::document::{Document, ModuleOption};
 use crate::engine::Facts;
@@ -76,6 +76,7 @@ impl Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     config: Config,
+    boot_args: BootArgs,
     file: OwnFile,
     kernels: BTreeMap<ModuleName, InKernels>,
     carried: BTreeMap<ModuleName, Carries>,
@@ -129,6 +130,7 @@ impl Resource for ModuleOptions {
         }
         Ok(State {
             config: kmod::modprobe_config(host)?,
+            boot_args: BootArgs::read(host)?,
             carried: initramfs::carried(host, &facts.kernels, &kernels)?,
             file,
             kernels,
@@ -143,8 +145,8 @@ impl Resource for ModuleOptions {
         let mut lines: Vec<ItemLine> = Vec::new();
         let mut refused = BTreeMap::new();
         for wanted in &spec.options {
-            let rivals =
-                Rivals::of(&others, &wanted.module, &wanted.parameter, FILE, &wanted.on_command_line);
+            let all = (&others, &state.boot_args);
+            let rivals = Rivals::of(all, &wanted.module, &wanted.parameter, FILE, &wanted.on_command_line);
             match wanted.settle(&rivals) {
                 Ok(line) => lines.extend(line.map(|line| (wanted.item(), line))),
                 Err(objection) => {
@@ -213,7 +215,7 @@ impl Wanted {
         if let Some(winner) = rivals.winner.as_ref().filter(|winner| !same(winner)) {
             let value = winner.value.as_deref().unwrap_or("(no value)");
             let text = format!("{} sets {} to {value} and is read behind {FILE}", winner.at, self.item());
-            let fix = LiftedBy::Operator(format!("take {} out of {}", self.item(), winner.at));
+            let fix = LiftedBy::Operator(winner.remedy(&self.item()));
             return refuse(Reason::new("option-overridden", text).at(&winner.at), fix);
         }
         Ok(if rivals.lasting().is_some_and(same) { None } else { Some(line) })

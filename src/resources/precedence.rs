@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use crate::boot::{self, Detection, Given};
 use crate::document::Document;
 use crate::formats::modprobe::{Config, Origin};
+use crate::host::{HostError, ReadHost};
 use crate::types::ModuleName;
 
 /// What the document says about `MODULE.PARAMETER` on the kernel command line.
@@ -12,7 +14,8 @@ use crate::types::ModuleName;
 pub(crate) enum OnCommandLine {
     /// Nothing: it stays as it is.
     Unmanaged,
-    /// `kernel_args.absent` takes it away.
+    /// What is there now is no rival: `kernel_args.absent` takes it away, or it is this very setting where a kernel has
+    /// the module built in.
     Absent,
     /// `kernel_args.present` gives it this value.
     Present(Option<String>),
@@ -32,6 +35,35 @@ impl OnCommandLine {
     }
 }
 
+/// The arguments that the boot loader's configuration gives, as far as that can be told: the next boot's command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BootArgs(Vec<Given>);
+
+impl BootArgs {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    pub(crate) fn read(host: &dyn ReadHost) -> Result<Self, HostError> {
+        let Detection::One(chain, _) = boot::detect(host)? else { return Ok(Self::default()) };
+        let persisted = chain.persisted(&chain.sources(host)?);
+        Ok(Self(persisted.map(|persisted| persisted.given).unwrap_or_default()))
+    }
+
+    /// The last `module.parameter` that is not our own; kmod reads them behind a bare `--`, too.
+    fn last(&self, module: &ModuleName, parameter: &str) -> Option<Rival> {
+        let name = format!("{module}.{parameter}");
+        let foreign = self.0.iter().filter(|given| !given.opaque && !given.ours);
+        let given = foreign.rev().find(|given| given.arg.is_named(&name))?;
+        Some(Rival {
+            value: given.arg.value().map(str::to_owned),
+            at: given.at.clone(),
+            is_persistent: true,
+            argument: Some(name),
+        })
+    }
+}
+
 /// Somebody else's setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rival {
@@ -41,6 +73,20 @@ pub(crate) struct Rival {
     pub(crate) at: String,
     /// Whether it is there again after a reboot.
     pub(crate) is_persistent: bool,
+    /// The kernel argument's name, where it is one.
+    pub(crate) argument: Option<String>,
+}
+
+impl Rival {
+    /// How it goes: `what` is the setting in a file.
+    pub(crate) fn remedy(&self, what: &str) -> String {
+        match &self.argument {
+            Some(argument) => format!(
+                "take {argument} out of the kernel's command line: kernel_args: {{absent: [{argument}]}}"
+            ),
+            None => format!("take {what} out of {}", self.at),
+        }
+    }
 }
 
 /// The settings of others around our own file.
@@ -53,9 +99,10 @@ pub(crate) struct Rivals {
 }
 
 impl Rivals {
-    /// Reads the settings of `module.parameter` in `others`, the configuration without our file.
+    /// Reads the settings of `module.parameter` in `others`, the configuration without our file, and in the boot
+    /// loader's.
     pub(crate) fn of(
-        others: &Config,
+        (others, boot_args): (&Config, &BootArgs),
         module: &ModuleName,
         parameter: &str,
         own: &str,
@@ -65,7 +112,9 @@ impl Rivals {
         let mut rivals = Self::default();
         for setting in others.options(module).filter(|setting| setting.parameter == parameter) {
             let is_persistent = setting.origin.is_persistent();
-            let rival = Rival { value: setting.value, at: setting.origin.to_string(), is_persistent };
+            let argument = setting.origin.file().is_none().then(|| format!("{module}.{parameter}"));
+            let rival =
+                Rival { value: setting.value, at: setting.origin.to_string(), is_persistent, argument };
             match setting.origin {
                 Origin::KernelCommandLine if *on_command_line != OnCommandLine::Unmanaged => {}
                 origin if comes_behind(origin, own) => rivals.winner = Some(rival),
@@ -73,9 +122,16 @@ impl Rivals {
                 _ => {}
             }
         }
-        if let OnCommandLine::Present(value) = on_command_line {
-            let at = "kernel_args of the document".to_owned();
-            rivals.winner = Some(Rival { value: value.clone(), at, is_persistent: true });
+        match on_command_line {
+            OnCommandLine::Present(value) => {
+                let at = "kernel_args of the document".to_owned();
+                let value = value.clone();
+                rivals.winner = Some(Rival { value, at, is_persistent: true, argument: None });
+            }
+            OnCommandLine::Unmanaged => {
+                rivals.winner = boot_args.last(module, parameter).or(rivals.winner);
+            }
+            OnCommandLine::Absent => {}
         }
         rivals
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::module_options::comment_traps;
 use super::own_file::{ItemLine, OwnFile, Rewrite};
-use super::precedence::{OnCommandLine, Rival, Rivals};
+use super::precedence::{BootArgs, OnCommandLine, Rival, Rivals};
 use super::{Findings, ObserveError, Observer, Resource};
 use crate::document::Document;
 use crate::engine::Facts;
@@ -58,6 +58,7 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     config: Config,
+    boot_args: BootArgs,
     file: OwnFile,
     early: OwnFile,
     hook: Option<(OwnFile, Option<ImageFile>)>,
@@ -104,8 +105,13 @@ impl Resource for VfioIds {
         let module: Option<ModuleName> = "vfio_pci".parse().ok();
         let installed = &facts.kernels.installed;
         Some(Spec {
-            on_command_line: module
-                .map_or(OnCommandLine::Unmanaged, |module| OnCommandLine::of(document, &module, "ids")),
+            on_command_line: match module
+                .map_or(OnCommandLine::Unmanaged, |module| OnCommandLine::of(document, &module, "ids"))
+            {
+                // The argument comes from this section then.
+                OnCommandLine::Unmanaged if facts.kernels.vfio_pci_builtin() => OnCommandLine::Absent,
+                other => other,
+            },
             is_module: installed.is_empty() || installed.iter().any(|kernel| !kernel.vfio_pci_builtin),
             matched: addresses
                 .iter()
@@ -135,6 +141,7 @@ impl Resource for VfioIds {
         }
         Ok(State {
             config: kmod::modprobe_config(host)?,
+            boot_args: BootArgs::read(host)?,
             file: OwnFile::read(host, FILE)?,
             early: OwnFile::read(host, EARLY_FILE)?,
             natives: natives::find(host, kernels, &spec.matched)?,
@@ -147,7 +154,7 @@ impl Resource for VfioIds {
     fn diff(spec: &Spec, state: &State) -> Findings {
         let others = state.early.others(&state.file.others(&state.config));
         let Ok(vfio_pci) = "vfio_pci".parse::<ModuleName>() else { return Findings::default() };
-        let rivals = Rivals::of(&others, &vfio_pci, "ids", FILE, &spec.on_command_line);
+        let rivals = Rivals::of((&others, &state.boot_args), &vfio_pci, "ids", FILE, &spec.on_command_line);
         let mut findings = Findings::default();
         let warn = |subject: String, reason| Warning { resource: Cow::Borrowed(Self::KEY), subject, reason };
 
@@ -290,7 +297,7 @@ impl Spec {
                 "{} sets vfio-pci's ids to {theirs} and is read behind {FILE}: only the last counts",
                 winner.at
             );
-            let fix = LiftedBy::Operator(format!("take ids= out of {}", winner.at));
+            let fix = LiftedBy::Operator(winner.remedy("ids="));
             return refuse(Reason::new("ids-overridden", text).at(&winner.at), fix);
         }
         if rivals.lasting().is_some_and(same) {

@@ -56,9 +56,9 @@ impl fmt::Debug for PciId {
 pub struct VfioId {
     /// Vendor and device.
     pub id: PciId,
-    /// Subsystem vendor.
+    /// Subsystem vendor; `None` matches anything.
     pub subvendor: Option<u16>,
-    /// Subsystem device; only with a subsystem vendor.
+    /// Subsystem device; `None` matches anything.
     pub subdevice: Option<u16>,
     /// 24-bit class and the mask under which it is compared; a mask of 0 matches any class.
     pub class: Option<(u32, u32)>,
@@ -108,22 +108,35 @@ impl FromStr for VfioId {
                 vendor: field(vendor, "vendor", VFIO_ID)?,
                 device: field(device, "device", VFIO_ID)?,
             },
-            subvendor: rest.first().map(|text| field(text, "subvendor", VFIO_ID)).transpose()?,
-            subdevice: rest.get(1).map(|text| field(text, "subdevice", VFIO_ID)).transpose()?,
+            subvendor: rest.first().map(|text| subsystem(text, "subvendor")).transpose()?.flatten(),
+            subdevice: rest.get(1).map(|text| subsystem(text, "subdevice")).transpose()?.flatten(),
             // The kernel's mask is 0 where it is left out: any class matches.
             class: class.map(|class| (class, mask.unwrap_or(0))),
         })
     }
 }
 
+/// Half of a subsystem id; `ffffffff` (`PCI_ANY_ID`) matches anything, so that a class can be given behind it.
+fn subsystem(text: &str, name: &str) -> Result<Option<u16>, Invalid> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if digits.eq_ignore_ascii_case(ANY) { Ok(None) } else { field(text, name, VFIO_ID).map(Some) }
+}
+
+const ANY: &str = "ffffffff";
+
 impl fmt::Display for VfioId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.id)?;
-        if let Some(subvendor) = self.subvendor {
-            write!(f, ":{subvendor:04x}")?;
-        }
-        if let Some(subdevice) = self.subdevice {
-            write!(f, ":{subdevice:04x}")?;
+        let needed = [
+            self.subvendor.is_some() || self.subdevice.is_some() || self.class.is_some(),
+            self.subdevice.is_some() || self.class.is_some(),
+        ];
+        for (half, needed) in [self.subvendor, self.subdevice].into_iter().zip(needed) {
+            match half {
+                Some(half) => write!(f, ":{half:04x}")?,
+                None if needed => write!(f, ":{ANY}")?,
+                None => {}
+            }
         }
         if let Some((class, mask)) = self.class {
             write!(f, ":{class:06x}:{mask:06x}")?;
@@ -209,6 +222,21 @@ mod tests {
         assert!(matches("8086:10c9:8086:a03c:020000:ffffff"));
         assert!(!matches("8086:10c9:8086:a03c:030000:ff0000"));
         assert!(matches("8086:10c9:8086:a03c:030000"), "a mask left out is 0: any class");
+    }
+
+    #[test]
+    fn any_subsystem_can_be_written_out() {
+        let shown = |text: &str| text.parse::<VfioId>().unwrap().to_string();
+        assert_eq!(
+            shown("10DE:11bf:ffffffff:FFFFFFFF:030000:ffff00"),
+            "10de:11bf:ffffffff:ffffffff:030000:ffff00"
+        );
+        assert_eq!(shown("10de:11bf:ffffffff:1000"), "10de:11bf:ffffffff:1000");
+        assert_eq!(shown("10de:11bf:10de:ffffffff"), "10de:11bf:10de");
+        assert_eq!(shown("10de:11bf:0xffffffff"), "10de:11bf");
+        let id = "10de:11bf:ffffffff:ffffffff:030000:ffff00".parse::<VfioId>().unwrap();
+        assert!(id.matches(id.id, None, 0x03_0000) && !id.matches(id.id, None, 0x04_0300));
+        assert!("10de:11bf:fffffff".parse::<VfioId>().is_err());
     }
 
     #[test]

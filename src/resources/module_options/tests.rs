@@ -99,3 +99,12 @@ fn quotation_marks_are_refused_and_comments_warned_about() {
     assert!(matches!(findings.items[0].verdict, Verdict::Refused(_)));
     assert_eq!(findings.warnings[0].reason.code, "trailing-comment");
 }
+
+#[test]
+fn an_argument_of_the_next_boot_beats_ours_too() {
+    let mut host = SimulatedHost::new(&EMPTY);
+    host.put_file("/etc/default/grub", "GRUB_CMDLINE_LINUX=\"kvm.ignore_msrs=0\"\n");
+    let findings = found(&host, &document(&[("kvm", "ignore_msrs", Some("1"))]));
+    let Verdict::Refused(objection) = &findings.items[0].verdict else { panic!("{findings:?}") };
+    assert_eq!(objection.chain[0].at.as_deref(), Some("/etc/default/grub:1"));
+}

@@ -180,3 +180,27 @@ fn an_id_that_matches_more_than_the_listed_devices_is_warned_about() {
     assert_eq!(codes(&findings), ["id-matches-more"]);
     assert!(findings.warnings[0].reason.text.contains("0000:84:00.0"));
 }
+
+#[test]
+fn an_argument_of_the_next_boot_beats_ours_too() {
+    let mut host = host();
+    host.put_file("/etc/default/grub", "A=1\nGRUB_CMDLINE_LINUX=\"vfio_pci.ids=8086:154d\"\n");
+    let findings = found(&host, &document(&["10de:11bf"], &[]));
+    let objection = refused(&findings);
+    assert_eq!(objection.chain[0].at.as_deref(), Some("/etc/default/grub:2"));
+    assert!(matches!(&objection.lifted_by, LiftedBy::Operator(text) if text.contains("absent: [vfio_pci.ids]")));
+    // The same ids there are in order, and need no line of ours.
+    host.put_file("/etc/default/grub", "GRUB_CMDLINE_LINUX=\"vfio_pci.ids=10DE:11BF\"\n");
+    assert!(!written(&found(&host, &document(&["10de:11bf"], &[]))).values().any(|text| text.contains("ids=")));
+}
+
+#[test]
+fn the_ids_of_the_last_boot_are_no_rival_where_one_kernel_has_vfio_pci_built_in() {
+    let mut host = host();
+    host.put_file("/lib/modules/6.1/modules.dep", "");
+    host.put_file("/lib/modules/6.1/modules.builtin", "kernel/drivers/vfio/pci/vfio-pci.ko\n");
+    host.put_file("/lib/modules/6.2/modules.dep", "kernel/drivers/vfio/pci/vfio-pci.ko:\n");
+    host.put_file("/proc/cmdline", "vfio-pci.ids=8086:154d\n");
+    let written = written(&found(&host, &document(&["10de:11bf"], &[])));
+    assert!(written.get(FILE).is_some_and(|text| text.contains(IDS)), "{written:?}");
+}
