@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::output::can_ask;
-use super::prepare::{Prepared, open_host, read_document, read_memory, selection};
+use super::prepare::{Prepared, open_host, read_document, selection};
 use super::{ApplyArgs, Common, Output};
 use crate::engine::{
     Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, Scope, Selection, Silent,
@@ -110,7 +110,7 @@ fn look_ahead(
 }
 
 fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
-    let (document, warnings) = read_document(common, output)?;
+    let read = read_document(common, output)?;
     let machine = open_host(common, output)?;
     // Held from before the first look to after the last write.
     let lock = RunLock::acquire(&machine, Duration::ZERO).map_err(|error| {
@@ -120,8 +120,7 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
         };
         output.fail(status, &chain(&error))
     })?;
-    let memory = read_memory(&machine, output)?;
-    let mut prepared = Prepared { document, warnings, machine, memory };
+    let mut prepared = Prepared::new(read, machine, output)?;
     let selection = selection(common, scope(args));
 
     if !args.boot {

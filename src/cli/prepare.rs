@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Common, Output};
 use crate::document::{self, Document};
-use crate::engine::{Memory, Scope, Selection};
+use crate::engine::{Memory, Scope, Selection, memory_lost};
 use crate::host::documents::read_documents;
 use crate::host::{Machine, Reach, load_memory};
 use crate::plan::Warning;
@@ -42,20 +42,26 @@ pub(super) fn read_document(
     }
 }
 
-/// Reads the memory.
-pub(super) fn read_memory(machine: &Machine, output: &Output) -> Result<Memory, ExitStatus> {
-    load_memory(machine).map_err(|error| {
-        let remedy = error.remedy().map_or(String::new(), |remedy| format!(" ({remedy})"));
-        output.fail(ExitStatus::Failed, &format!("{}{remedy}", chain(&error)))
-    })
+impl Prepared {
+    /// Reads the memory, which completes what a run begins with.
+    pub(super) fn new(
+        (document, mut warnings): (Document, Vec<Warning>),
+        machine: Machine,
+        output: &Output,
+    ) -> Result<Self, ExitStatus> {
+        let memory = load_memory(&machine).map_err(|error| {
+            let remedy = error.remedy().map_or(String::new(), |remedy| format!(" ({remedy})"));
+            output.fail(ExitStatus::Failed, &format!("{}{remedy}", chain(&error)))
+        })?;
+        warnings.extend(memory_lost(&machine, &memory));
+        Ok(Self { document, warnings, machine, memory })
+    }
 }
 
 /// Document, host and memory.
 pub(super) fn prepare(common: &Common, output: &Output) -> Result<Prepared, ExitStatus> {
-    let (document, warnings) = read_document(common, output)?;
-    let machine = open_host(common, output)?;
-    let memory = read_memory(&machine, output)?;
-    Ok(Prepared { document, warnings, machine, memory })
+    let read = read_document(common, output)?;
+    Prepared::new(read, open_host(common, output)?, output)
 }
 
 /// What the flags select.

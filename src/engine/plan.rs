@@ -7,9 +7,9 @@ use std::path::Path;
 use super::{Facts, Memory};
 use crate::document::Document;
 use crate::guard;
-use crate::host::{Reach, ReadHost};
+use crate::host::{Reach, ReadHost, STATE_FILE};
 use crate::plan::{Blocker, Change, ItemVerdict, Phase, Reason, Subject, Verdict, Warning};
-use crate::resources::{AnyResource, AtBoot, HEADER, Observer, REGISTRY};
+use crate::resources::{AnyResource, AtBoot, Observer, REGISTRY, is_own, section_vanished};
 
 /// Which half of the host a run is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,28 +122,32 @@ pub fn plan(
 /// Items that are still ours although their section is gone: named, and left alone.
 fn abandoned(resource: &dyn AnyResource, host: &dyn ReadHost, memory: &Memory) -> Option<Warning> {
     let remembered = memory.owned(resource.key()).map(|(item, _)| item.to_owned());
-    let own_file = |path: &&&str| {
-        let content = host.read(Path::new(path)).ok().flatten();
-        content.is_some_and(|content| content.starts_with(HEADER.as_bytes()))
+    section_vanished(resource.key(), resource.section(), remembered.chain(own_files(resource, host)))
+}
+
+/// The files of a resource that stand there and are ours.
+fn own_files(resource: &dyn AnyResource, host: &dyn ReadHost) -> impl Iterator<Item = String> {
+    let is_ours = move |path: &&&str| {
+        host.read(Path::new(path)).is_ok_and(|found| found.is_some_and(|text| is_own(&text)))
     };
-    let files = resource.own_files().iter().filter(own_file).map(|path| (*path).to_owned());
-    let left: BTreeSet<String> = remembered.chain(files).collect();
-    if left.is_empty() {
+    resource.own_files().iter().filter(is_ours).map(|path| (*path).to_owned())
+}
+
+/// Says so where files of ours stand on a host without any memory of them.
+pub fn memory_lost(host: &dyn ReadHost, memory: &Memory) -> Option<Warning> {
+    if *memory != (Memory { schema: memory.schema, ..Memory::default() }) {
         return None;
     }
-    let names: Vec<String> = left.into_iter().collect();
-    Some(Warning {
-        resource: Cow::Borrowed(resource.key()),
-        subject: names.join(", "),
-        reason: Reason::new(
-            "section-vanished",
-            format!(
-                "{} is no longer in the document; what it had put there stays: {}",
-                resource.key(),
-                names.join(", ")
-            ),
-        )
-        .remedy("keep the section and leave it empty to take everything back"),
+    let files: Vec<String> = REGISTRY.iter().flat_map(|resource| own_files(*resource, host)).collect();
+    let text = "earlier runs have left these files, and nothing is remembered of those runs: the files are still ours, \
+                entries in shared files and live settings count as somebody else's, and what may be owed is not known";
+    let remedy = format!(
+        "restore {STATE_FILE} from a backup, or look at qemu.conf, VF counts and driver overrides yourself"
+    );
+    (!files.is_empty()).then(|| Warning {
+        resource: Cow::Borrowed("state"),
+        subject: files.join(", "),
+        reason: Reason::new("state-lost", text).remedy(remedy),
     })
 }
 
@@ -178,3 +182,6 @@ fn block_disturbed(plan: &mut Plan, reach: Reach) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::types::ModuleName;
 pub struct InitramfsTools;
 
 /// Our hook.
-const HOOK: &str = "/etc/initramfs-tools/hooks/reconcile-vfio";
+pub const HOOK: &str = "/etc/initramfs-tools/hooks/reconcile-vfio";
 
 impl Generator for InitramfsTools {
     fn key(&self) -> &'static str {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use initramfs_tools::InitramfsTools;
+pub use initramfs_tools::{HOOK as INITRAMFS_TOOLS_HOOK, InitramfsTools};
 pub use summary::{Summary, rebuild_command};
 
 use crate::host::kernels::InKernels;

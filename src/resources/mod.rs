@@ -9,12 +9,14 @@
 mod own_file;
 mod precedence;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::document::Document;
 use crate::engine::{Facts, Memory};
 use crate::host::{HostError, ReadHost};
-use crate::plan::{ItemVerdict, Warning};
+use crate::plan::{ItemVerdict, Reason, Warning};
 
 /// What a resource may look at: the host, what was remembered, the facts of this round.
 #[derive(Clone, Copy)]
@@ -61,6 +63,27 @@ pub struct Findings {
 /// First line of every file that is wholly ours; at column 0, because kmod refuses an indented comment.
 pub const HEADER: &str = "# Managed by reconcile: changes here are overwritten.\n";
 
+/// Whether a file is wholly ours. The header may stand behind a `#!` line.
+pub(crate) fn is_own(content: &[u8]) -> bool {
+    content.split_inclusive(|byte| *byte == b'\n').take(2).any(|line| line == HEADER.as_bytes())
+}
+
+/// What a section that is no longer in the document has left behind; `None` where it has left nothing.
+pub(crate) fn section_vanished(
+    resource: &'static str,
+    section: &str,
+    left: impl IntoIterator<Item = String>,
+) -> Option<Warning> {
+    let left: BTreeSet<String> = left.into_iter().collect();
+    let text = format!("{section} is no longer in the document; what it had put there stays");
+    let remedy = format!("keep {section} and leave it empty, to take everything back");
+    (!left.is_empty()).then(|| Warning {
+        resource: Cow::Borrowed(resource),
+        subject: left.into_iter().collect::<Vec<_>>().join(", "),
+        reason: Reason::new("section-vanished", text).remedy(remedy),
+    })
+}
+
 /// How much of a resource `--boot` makes: the live half only, whatever would need a boot file or an initramfs is
 /// left to a full run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +100,8 @@ pub enum AtBoot {
 pub trait Resource {
     /// Its name in documents, reports and `--only`.
     const KEY: &'static str;
+    /// The section of the document that asks for it, as an operator writes it.
+    const SECTION: &'static str = Self::KEY;
     /// Resources whose changes can make this one's observation stale.
     const AFTER: &'static [&'static str];
     /// Files that are wholly ours (they start with [`HEADER`]); known without any memory of having written them.
@@ -106,6 +131,8 @@ pub trait Resource {
 pub trait AnyResource: Sync {
     /// [`Resource::KEY`].
     fn key(&self) -> &'static str;
+    /// [`Resource::SECTION`].
+    fn section(&self) -> &'static str;
     /// [`Resource::AFTER`].
     fn after(&self) -> &'static [&'static str];
     /// [`Resource::OWN_FILES`].
@@ -124,6 +151,10 @@ struct Erased<R>(std::marker::PhantomData<fn() -> R>);
 impl<R: Resource> AnyResource for Erased<R> {
     fn key(&self) -> &'static str {
         R::KEY
+    }
+
+    fn section(&self) -> &'static str {
+        R::SECTION
     }
 
     fn after(&self) -> &'static [&'static str] {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::own_file::{ItemLine, OwnFile, Rewrite};
-use super::{AtBoot, Findings, ObserveError, Observer, Resource};
+use super::{AtBoot, Findings, ObserveError, Observer, Resource, section_vanished};
 use crate::document::Document;
 use crate::engine::Facts;
 use crate::formats::modprobe::Config;
@@ -125,6 +125,9 @@ impl Resource for Modules {
             // The section is not managed: what is ours from it stays.
             let ours = state.file.lines();
             let stays = ours.iter().flat_map(|line| item_of(line)).filter(|(item, _)| item != CONTRIBUTED);
+            let stays: Vec<ItemLine> = stays.filter(|line| !lines.contains(line)).collect();
+            let left = stays.iter().map(|(module, _)| module.clone());
+            findings.warnings.extend(section_vanished(Self::KEY, Self::SECTION, left));
             lines.extend(stays);
         }
         let lines: Vec<ItemLine> = lines.into_iter().collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::HEADER;
+use super::{HEADER, is_own};
 use crate::formats::modprobe::Config;
 use crate::host::{HostError, ReadHost};
 use crate::plan::{
@@ -35,9 +35,7 @@ impl OwnFile {
     /// Whether somebody else's file stands there: one without our header.
     fn is_foreign(&self) -> bool {
         let bytes = self.state.bytes().unwrap_or_default();
-        // The header may stand behind a `#!` line.
-        let mut first = bytes.split_inclusive(|byte| *byte == b'\n').take(2);
-        !bytes.is_empty() && !first.any(|line| line == HEADER.as_bytes())
+        !bytes.is_empty() && !is_own(bytes)
     }
 
     /// The lines without comments and blank ones; none where the file is somebody else's.

@@ -156,16 +156,19 @@ fn a_section_that_vanished_changes_nothing() {
     let mut world = World::new();
     apply(&mut world, &both(devices(&[device(GPU)]), sriov(&[(PF, 1, Some("vfio-pci"))])));
     let before = world.bound();
-    for (rest, warned) in [(devices(&[device(GPU)]), VF[0]), (sriov(&[(PF, 1, Some("vfio-pci"))]), GPU)] {
+    let rules = "/etc/udev/rules.d/10-reconcile-vfio.rules";
+    for (rest, warned) in
+        [(devices(&[device(GPU)]), vec![VF[0]]), (sriov(&[(PF, 1, Some("vfio-pci"))]), vec![rules, GPU])]
+    {
         assert_eq!(apply(&mut world, &rest), Vec::<Vec<String>>::new());
         assert_eq!(world.bound(), before);
         let (_, warnings) = find(&rest, &world.host, &world.memory);
         let gone: Vec<&str> = warnings
             .iter()
-            .filter(|warning| warning.reason.code == "section-gone")
+            .filter(|warning| warning.reason.code == "section-vanished")
             .map(|warning| warning.subject.as_str())
             .collect();
-        assert_eq!(gone, [warned]);
+        assert_eq!(gone, warned);
     }
 }
 

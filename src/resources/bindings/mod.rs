@@ -72,6 +72,7 @@ pub struct State {
 
 impl Resource for Bindings {
     const KEY: &'static str = "bindings";
+    const SECTION: &'static str = "vfio_pci.devices";
     const AFTER: &'static [&'static str] = &["modules", "vfio_ids", "sriov"];
     const OWN_FILES: &'static [&'static str] = &[rules::PATH];
     const AT_BOOT: AtBoot = AtBoot::LiveHalf;
@@ -137,7 +138,10 @@ impl Resource for Bindings {
 
     fn diff(spec: &Spec, state: &State) -> Findings {
         let mut findings = Findings::default();
-        findings.items.extend(spec.rules.as_ref().and_then(|rules| state.rules.judge(rules)));
+        match &spec.rules {
+            Some(rules) => findings.items.extend(state.rules.judge(rules)),
+            None => findings.warnings.extend(state.rules.left_behind()),
+        }
         for wanted in &spec.wanted {
             let verdict = ItemVerdict::new(&wanted.claim.item, state.judge(wanted));
             findings.items.push(verdict.origin(&wanted.claim.origin).needs(wanted.needs()));

@@ -13,13 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::Bindings;
 use crate::engine::devices::{Claim, Devices, Target};
 use crate::host::{Pci, pci};
 use crate::initramfs::{self, Carries};
 use crate::plan::{
-    Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict,
+    Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict, Warning,
 };
-use crate::resources::{HEADER, ObserveError, Observer};
+use crate::resources::{HEADER, ObserveError, Observer, Resource as _, is_own, section_vanished};
 use crate::types::{DeviceRef, ModuleName, PciAddress, PciId, Selector};
 
 /// The file.
@@ -118,14 +119,14 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads the file, and what the images carry if it has to be written.
+    /// Reads the file, and what the images carry if it has to be written; `None` where it is not managed.
     pub(super) fn read(rules: Option<&Rules>, observer: &Observer<'_>) -> Result<Self, ObserveError> {
         let state = observer.host.file_state(Path::new(PATH))?;
         let standing = String::from_utf8_lossy(state.bytes().unwrap_or_default());
-        let wanted = rules.map_or(String::new(), |rules| rules.render(&standing));
-        if wanted == standing {
+        let wanted = rules.map(|rules| rules.render(&standing));
+        let Some(wanted) = wanted.filter(|wanted| *wanted != standing) else {
             return Ok(Self { state, in_image: Vec::new() });
-        }
+        };
         let in_image = in_image(&changed(&standing, &wanted), observer)?;
         Ok(Self { state, in_image })
     }
@@ -133,7 +134,7 @@ impl File {
     /// What has to be done; `None` where there is no file and none is needed.
     pub(super) fn judge(&self, rules: &Rules) -> Option<ItemVerdict> {
         let wanted = rules.render(&String::from_utf8_lossy(self.state.bytes().unwrap_or_default()));
-        let ours = |standing: &[u8]| standing.is_empty() || standing.starts_with(HEADER.as_bytes());
+        let ours = |standing: &[u8]| standing.is_empty() || is_own(standing);
         let verdict = match self.state.bytes() {
             None if wanted.is_empty() => return None,
             Some(standing) if standing == wanted.as_bytes() => Verdict::InSync,
@@ -142,6 +143,12 @@ impl File {
             _ => Verdict::Change(self.change(&wanted)),
         };
         Some(ItemVerdict::new(PATH, verdict).origin("vfio_pci.devices"))
+    }
+
+    /// The rules stay where `vfio_pci.devices` is no longer in the document.
+    pub(super) fn left_behind(&self) -> Option<Warning> {
+        let ours = self.state.bytes().filter(|content| is_own(content)).map(|_| PATH.to_owned());
+        section_vanished(Bindings::KEY, Bindings::SECTION, ours)
     }
 
     fn change(&self, wanted: &str) -> Change {

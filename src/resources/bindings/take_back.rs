@@ -1,35 +1,27 @@
 //! Bindings that are ours and that the document no longer names: the native driver gets the function again.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{driver_item, probe, set_override, unbind};
-use super::{Spec, State};
+use super::{Bindings, Spec, State};
 use crate::engine::Owned;
 use crate::engine::devices::FunctionFacts;
 use crate::plan::{
-    Change, Disruption, ItemVerdict, OwnedItem, Phase, Reason, Step, Subject, Verdict, Warning,
+    Change, Disruption, ItemVerdict, OwnedItem, Phase, Reason, Step, Subject, Verdict,
 };
-use crate::resources::Findings;
+use crate::resources::{Findings, Resource as _, section_vanished};
 use crate::types::{DriverName, PciAddress};
 
 impl State {
     pub(super) fn take_back(&self, spec: &Spec, findings: &mut Findings) {
         let claimed: BTreeSet<&str> = spec.wanted.iter().map(|wanted| wanted.claim.item.as_str()).collect();
+        let mut left: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (item, owned) in self.owned.iter().filter(|(item, _)| !claimed.contains(item.as_str())) {
             // The item that tells the former driver goes with its function's.
             let Ok(address) = item.parse::<PciAddress>() else { continue };
             let facts = self.owned_functions.get(&address);
             if let Some(section) = self.vanished(spec, facts) {
-                let text = format!(
-                    "{address} was bound for the section {section}, which is gone: nothing is changed"
-                );
-                findings.warnings.push(Warning {
-                    resource: Cow::Borrowed("bindings"),
-                    subject: item.clone(),
-                    reason: Reason::new("section-gone", text)
-                        .remedy(format!("write an empty `{section}` to take back what it has brought")),
-                });
+                left.entry(section).or_default().push(item.clone());
                 continue;
             }
             let change = self.release(address, owned, facts);
@@ -40,6 +32,8 @@ impl State {
                     .needs([Subject::Function(address)]),
             );
         }
+        let vanished = left.into_iter().filter_map(|(section, left)| section_vanished(Bindings::KEY, section, left));
+        findings.warnings.extend(vanished);
     }
 
     /// The section that has brought a binding and that the document no longer has. VFs may come from both; they

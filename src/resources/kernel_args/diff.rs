@@ -10,7 +10,7 @@ use crate::formats::cmdline;
 use crate::plan::{
     Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Step, Verdict, Warning,
 };
-use crate::resources::{Findings, Resource};
+use crate::resources::{Findings, Resource, section_vanished};
 use crate::types::KernelArg;
 
 pub(super) fn diff(spec: &Spec, state: &State) -> Findings {
@@ -104,7 +104,7 @@ impl<'a> Judge<'a> {
             let target = step.target();
             items.push(ItemVerdict::new(target, Verdict::Change(self.change(&edits, reason))));
         }
-        Findings { items, warnings: self.exempt().into_iter().chain(self.unjudged()).collect() }
+        Findings { items, warnings: self.exempt().into_iter().chain(self.unjudged()).chain(self.left_behind()).collect() }
     }
 
     /// Whether the sources are as asked: a single-valued parameter is not given a second value either, although the
@@ -291,6 +291,13 @@ impl<'a> Judge<'a> {
         }
         base(format!("the system was booted since, and its command line {what}"))
             .remedy("find out what boots this system: another boot loader's configuration may be in charge")
+    }
+
+    /// What stays ours without being asked for: `kernel_args` is no longer in the document.
+    fn left_behind(&self) -> Option<Warning> {
+        let asked = |given: &&Given| self.spec.present.iter().any(|item| item.arg == given.arg);
+        let left = self.ours().filter(|given| !asked(given) && !self.spec.takes_back.includes(&given.arg));
+        section_vanished(KernelArgs::KEY, KernelArgs::SECTION, left.map(|given| given.arg.to_string()))
     }
 
     /// What was ours and is not asked for any more.

@@ -220,6 +220,7 @@ fn ids_of_a_builtin_vfio_pci_go_to_the_command_line() {
     apply(&mut host, &findings);
     let findings = judge(&host, "vfio_pci: {ids: []}");
     assert_eq!(told(&findings), ["vfio-pci.ids=10de:11bf,10de:0e0a: change (argument-taken-back, 1 steps)"]);
+    assert_eq!(codes(&findings), ["section-vanished"], "kernel_args is gone, and its a stays");
     apply(&mut host, &findings);
     assert!(host.text(Path::new(OWN_DROP_IN)).unwrap().unwrap().ends_with("DEFAULT a\""));
     assert!(judge_with(&host, "vfio_pci: {devices: []}", &Memory::default()).is_none());

@@ -147,3 +147,21 @@ fn an_empty_section_takes_everything_back() {
     host.put_file(FILE, format!("{HEADER}kvm\n"));
     assert_eq!(written(&found(&host, &document(&[]))).as_deref(), Some(""));
 }
+
+#[test]
+fn without_its_section_only_what_others_contribute_is_managed() {
+    let mut host = SimulatedHost::new(&EMPTY);
+    host.put_file(FILE, format!("{HEADER}vfio\nvfio_pci\n"));
+    let document = Document {
+        vfio_pci: Some(VfioPci { devices: Some(Vec::new()), ..VfioPci::default() }),
+        ..Document::default()
+    };
+    let findings = found(&host, &document);
+    assert_eq!(written(&findings), Some(format!("{HEADER}vfio\n")), "vfio_pci was contributed");
+    let warned: Vec<(&str, &str)> = findings
+        .warnings
+        .iter()
+        .map(|warning| (warning.reason.code.as_ref(), warning.subject.as_str()))
+        .collect();
+    assert_eq!(warned, [("section-vanished", "vfio")]);
+}

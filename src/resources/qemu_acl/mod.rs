@@ -75,6 +75,7 @@ struct Wanted {
 
 impl Resource for QemuAcl {
     const KEY: &'static str = "qemu_acl";
+    const SECTION: &'static str = "qemu.cgroup_device_acl";
     // Only VFs that come or go change which group a function has.
     const AFTER: &'static [&'static str] = &["sriov"];
     const AT_BOOT: AtBoot = AtBoot::Everything;
