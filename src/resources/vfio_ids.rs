@@ -22,7 +22,7 @@ use crate::formats::modprobe::{Config, Content, Directive, lines, split_argument
 use crate::host::Pci;
 use crate::host::kmod;
 use crate::host::pci::Function;
-use crate::initramfs::{self, ImageFile};
+use crate::initramfs::{self, INITRAMFS_TOOLS_HOOK, ImageFile};
 use crate::plan::{Followup, ItemVerdict, LiftedBy, Objection, Reason, Verdict, Warning};
 use crate::types::{ModuleName, PciAddress, Place, VfioId};
 use natives::Native;
@@ -32,8 +32,9 @@ pub use natives::fixed_competitors;
 pub const FILE: &str = "/etc/modprobe.d/zz-reconcile-vfio-pci.conf";
 /// The file with soft dependencies that have to come before others.
 pub const EARLY_FILE: &str = "/etc/modprobe.d/00-reconcile-vfio-pci.conf";
-/// vfio-pci's buffer has 1024 bytes; a longer value keeps the module from loading (`drivers/vfio/pci/vfio_pci.c`).
-const LONGEST: usize = 1023;
+/// vfio-pci's buffer has 1024 bytes; a longer value keeps the module from loading, and is dropped where vfio-pci is built
+/// in (`drivers/vfio/pci/vfio_pci.c`, `module_param_string`).
+pub const LONGEST: usize = 1023;
 
 /// `vfio_pci.ids`.
 #[derive(Debug)]
@@ -68,19 +69,11 @@ pub struct State {
     on_vfio: Vec<Function>,
 }
 
-/// The value of `vfio-pci.ids` for kernels with vfio-pci built in; `None` where the document has no ids.
-pub fn ids_value(document: &Document) -> Option<String> {
-    let ids = document.vfio_pci.as_ref()?.ids.as_ref()?;
-    let mut seen = BTreeSet::new();
-    let texts: Vec<String> =
-        ids.iter().map(|entry| entry.value.to_string()).filter(|id| seen.insert(id.clone())).collect();
-    (!texts.is_empty()).then(|| texts.join(","))
-}
-
 impl Resource for VfioIds {
     const KEY: &'static str = "vfio_ids";
+    const SECTION: &'static str = "vfio_pci.ids";
     const AFTER: &'static [&'static str] = &[];
-    const OWN_FILES: &'static [&'static str] = &[FILE, EARLY_FILE];
+    const OWN_FILES: &'static [&'static str] = &[FILE, EARLY_FILE, INITRAMFS_TOOLS_HOOK];
     type Spec = Spec;
     type State = State;
 
@@ -274,7 +267,7 @@ impl Spec {
 
     /// The line with the ids that our file needs, `None` where it needs none; or why nothing helps.
     fn settle(&self, rivals: &Rivals, state: &State) -> Result<Option<String>, Objection> {
-        if self.ids.is_empty() || !self.is_module {
+        if self.ids.is_empty() {
             return Ok(None);
         }
         let refuse = |reason: Reason, lifted_by| {
@@ -284,11 +277,14 @@ impl Spec {
         let value = texts.join(",");
         if value.len() > LONGEST {
             let text = format!(
-                "the ids make {} characters, and vfio-pci does not load with more than {LONGEST}",
+                "the ids make {} characters, and vfio-pci does not take more than {LONGEST}",
                 value.len()
             );
             let fix = LiftedBy::Document("name functions in vfio_pci.devices instead".to_owned());
             return refuse(Reason::new("too-many-ids", text), fix);
+        }
+        if !self.is_module {
+            return Ok(None);
         }
         let same = |rival: &Rival| ids_of(rival.value.as_deref()) == self.wanted();
         if let Some(winner) = rivals.winner.as_ref().filter(|winner| !same(winner)) {

@@ -3,6 +3,7 @@
 use crate::boot::is_meant;
 use crate::document::Document;
 use crate::engine::Facts;
+use crate::resources::vfio_ids;
 use crate::types::KernelArg;
 
 /// One argument that is asked for or forbidden.
@@ -80,8 +81,11 @@ fn contributed(document: &Document, facts: &Facts) -> Option<Vec<(KernelArg, Str
             values.push(id);
         }
     }
+    let value = values.join(",");
     let origin = ids.first().map(|entry| format!("vfio_pci.ids at {}", entry.place));
-    let arg = KernelArg::new(VFIO_PCI_IDS, Some(values.join(",")));
+    // Too many are refused by the section itself.
+    let origin = origin.filter(|_| value.len() <= vfio_ids::LONGEST);
+    let arg = KernelArg::new(VFIO_PCI_IDS, Some(value));
     Some(origin.map(|origin| (arg, origin)).into_iter().collect())
 }
 

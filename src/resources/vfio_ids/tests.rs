@@ -169,7 +169,13 @@ fn builtin_vfio_pci_leaves_the_ids_to_the_command_line() {
     host.put_file("/lib/modules/6.1/modules.builtin", "kernel/drivers/vfio/pci/vfio-pci.ko\n");
     let document = document(&["10de:11bf"], &[]);
     assert!(written(&found(&host, &document)).is_empty());
-    assert_eq!(ids_value(&document).as_deref(), Some("10de:11bf"));
+    let ids: Vec<String> = (0..110).map(|n| format!("10de:{n:04x}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let document = self::document(&ids, &[]);
+    assert_eq!(refused(&found(&host, &document)).chain[0].code, "too-many-ids", "the buffer is the same there");
+    let facts = Facts::gather(&document, &host, None).unwrap();
+    let args = crate::resources::kernel_args::KernelArgs::derive(&document, &facts).unwrap();
+    assert_eq!(args.items().count(), 0);
 }
 
 #[test]
