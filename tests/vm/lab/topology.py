@@ -1,0 +1,74 @@
+"""What the machines consist of. Every function sits behind a root port of its own, which has ACS: an IOMMU group each."""
+
+from .recipe import UPLINK_MAC
+
+
+def port(slot, *behind, acs=True):
+    """A root port as function 0 of device `slot` on bus 0, and what is behind it (`BUS` stands for its bus)."""
+    options = "" if acs else ",disable-acs=on"
+    arguments = ["-device", f"pcie-root-port,id=port{slot},bus=pcie.0,addr={slot:#x},chassis={slot},slot={slot}{options}"]
+    for device in behind:
+        arguments += ["-device", device.replace("BUS", f"port{slot}")]
+    return arguments
+
+
+def nvme(name, vfs):
+    """An NVMe controller with VFs: one pair of queues and one vector for each VF, the rest for the PF."""
+    return (
+        f"nvme-subsys,id={name},nqn={name}",
+        f"nvme,serial={name},subsys={name},bus=BUS,sriov_max_vfs={vfs},sriov_vq_flexible={2 * vfs},"
+        f"sriov_vi_flexible={vfs},max_ioqpairs={max(64, 2 * vfs + 2)},msix_qsize={vfs + 65}",
+    )
+
+
+# Device number of the root port on bus 0, by the name that scenarios use.
+SLOTS = {
+    "disk": 2,
+    "uplink": 3,
+    "igb0": 4,
+    "igb1": 5,
+    "nvme": 6,
+    "e1000e": 7,
+    "bridge": 8,
+    "gpu": 9,
+    "xhci": 10,
+    "noacs": 11,
+}
+IOMMU = ["-device", "intel-iommu,intremap=on"]
+
+
+def base(disk):
+    """Root disk and the only routed network card, as functions of their own."""
+    return [
+        *port(SLOTS["disk"], "virtio-blk-pci,bus=BUS,drive=root,bootindex=1"),
+        "-drive", f"if=none,id=root,file={disk},format=qcow2,cache=unsafe,discard=unmap",
+        *port(SLOTS["uplink"], f"virtio-net-pci,bus=BUS,netdev=uplink,romfile=,mac={UPLINK_MAC}"),
+        "-netdev", "user,id=uplink,restrict=on",
+    ]
+
+
+def full(disk):
+    """The whole lab: twins with VFs, an NVMe with VFs, shared groups of every kind."""
+    return [
+        *IOMMU,
+        *base(disk),
+        *port(SLOTS["igb0"], "igb,bus=BUS,romfile=,mac=52:54:00:00:01:00"),
+        *port(SLOTS["igb1"], "igb,bus=BUS,romfile=,mac=52:54:00:00:02:00"),
+        *port(SLOTS["nvme"], *nvme("store", 4)),
+        *port(SLOTS["e1000e"], "e1000e,bus=BUS,romfile=,mac=52:54:00:00:03:00"),
+        *port(
+            SLOTS["bridge"],
+            "pcie-pci-bridge,bus=BUS,id=conventional",
+            "e1000,bus=conventional,addr=1,romfile=,mac=52:54:00:00:04:00",
+            "edu,bus=conventional,addr=2",
+            "pci-testdev,bus=conventional,addr=3",
+        ),
+        *port(SLOTS["gpu"], "bochs-display,bus=BUS,addr=0.0,multifunction=on", "intel-hda,bus=BUS,addr=0.1"),
+        *port(SLOTS["xhci"], "qemu-xhci,bus=BUS"),
+        *port(SLOTS["noacs"], "e1000e,bus=BUS,romfile=,mac=52:54:00:00:05:00", acs=False),
+    ]
+
+
+def without_iommu(disk):
+    """No IOMMU anywhere: nothing can be given to a guest."""
+    return [*base(disk), *port(SLOTS["igb0"], "igb,bus=BUS,romfile=,mac=52:54:00:00:01:00")]
