@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::attribute::AttributeWriter;
 use super::root::Root;
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
-use super::{command, replace, state_store};
+use super::{command, replace, state_store, udev};
 use crate::engine::Memory;
 use crate::plan::{FileState, Step};
 
@@ -161,8 +161,11 @@ impl Host for Machine {
                 )))
             }
             Step::WriteAttr { path, value, deadline_ms, .. } => {
-                let mut tell = teller(&mut self.progress, step);
-                self.attributes.write(path, value, Duration::from_millis(*deadline_ms), &mut tell)
+                let deadline = Duration::from_millis(*deadline_ms);
+                self.attributes.write(path, value, deadline, &mut teller(&mut self.progress, step))?;
+                // The write was made; what cannot be read here is the next observation's to report.
+                let _unreadable = udev::wait_for_vf_drivers(self, path);
+                Ok(())
             }
             Step::Run { argv, deadline_ms } => {
                 let mut tell = teller(&mut self.progress, step);

@@ -22,6 +22,7 @@ mod replace;
 mod root;
 pub mod simulated;
 mod state_store;
+mod udev;
 
 use std::path::{Path, PathBuf};
 

@@ -192,10 +192,7 @@ impl SimulatedHost<'_> {
         &self,
         read: impl FnOnce(&Pci<'_>) -> Result<T, ObserveError>,
     ) -> Result<T, Errno> {
-        read(&Pci::new(self)).map_err(|error| match error {
-            ObserveError::Host(error) => errno_of(error),
-            ObserveError::Malformed { .. } => Errno::EIO,
-        })
+        read(&Pci::new(self)).map_err(errno_of_observation)
     }
 }
 
@@ -216,4 +213,12 @@ fn parse_bool(text: &str) -> Option<bool> {
 /// The error number of a failed read.
 pub(super) fn errno_of(error: HostError) -> Errno {
     error.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// The error number of a failed observation; nonsense in a file is what the kernel would call an I/O error.
+pub(super) fn errno_of_observation(error: ObserveError) -> Errno {
+    match error {
+        ObserveError::Host(error) => errno_of(error),
+        ObserveError::Malformed { .. } => Errno::EIO,
+    }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::SimulatedHost;
-use super::kernel::errno_of;
+use super::kernel::{errno_of, errno_of_observation};
 use super::overlay::Node;
 use crate::formats::kmod_index;
 use crate::host::pci::{self, Function};
-use crate::host::{ReadHost, StepError};
+use crate::host::{ReadHost, StepError, udev};
 use crate::types::{DriverName, ModuleName, PciAddress};
 
 impl SimulatedHost<'_> {
@@ -39,6 +39,19 @@ impl SimulatedHost<'_> {
             self.show(dependency)?;
         }
         self.show(module)
+    }
+
+    /// udev loads the module of functions that have appeared; its driver then takes those that nothing keeps from it.
+    pub(super) fn autoload(&mut self, alike: &[Function]) -> Result<(), Errno> {
+        let Some(first) = alike.first() else { return Ok(()) };
+        for module in udev::modules_for(self, first).map_err(errno_of_observation)? {
+            // A module that cannot be loaded is udev's to log.
+            let _refused = self.load(&module);
+        }
+        for function in alike {
+            self.find_driver(function)?;
+        }
+        Ok(())
     }
 
     /// A loaded module shows in `/sys/module` and `/proc/modules`, its driver in `/sys/bus/pci/drivers`.

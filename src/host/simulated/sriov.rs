@@ -31,11 +31,13 @@ impl SimulatedHost<'_> {
         }
         let parent = self.known(|pci| pci.function(pf))?.ok_or(Errno::ENODEV)?;
         self.set(pf, "sriov_numvfs", &count.to_string());
+        let mut vfs = Vec::new();
         for index in 0..count {
             let vf = self.add_vf(&parent, &sriov, index, on_vfio)?;
             self.find_driver(&vf)?;
+            vfs.push(vf);
         }
-        Ok(())
+        self.autoload(&vfs)
     }
 
     fn vfio_enables_sriov(&self) -> Result<bool, Errno> {

@@ -170,6 +170,23 @@ fn native_probing_of_vfs_obeys_autoprobe_and_aliases() {
 }
 
 #[test]
+fn udev_loads_the_module_of_new_vfs() {
+    for (modprobe_d, expected) in [("", Some("igbvf")), ("blacklist igbvf\n", None)] {
+        let mut host = host();
+        host.remove("/sys/bus/pci/drivers/igbvf");
+        host.put_file("/proc/sys/kernel/osrelease", "6.12.0\n");
+        host.put_file("/etc/modprobe.d/local.conf", modprobe_d);
+        let kernel = Path::new("/lib/modules/6.12.0");
+        host.put_file(kernel.join("modules.alias"), "alias pci:v00008086d000010CAsv*sd*bc*sc*i* igbvf\n");
+        host.put_file(kernel.join("modules.dep"), "kernel/drivers/net/ethernet/intel/igbvf/igbvf.ko.xz:\n");
+        write(&mut host, &format!("/sys/bus/pci/devices/{PF}/sriov_numvfs"), "2").unwrap();
+        assert_eq!(bound(&host, "0000:03:10.0").as_deref(), expected);
+        assert_eq!(bound(&host, "0000:03:10.2").as_deref(), expected);
+        assert_eq!(host.exists(Path::new("/sys/module/igbvf")).unwrap(), expected.is_some());
+    }
+}
+
+#[test]
 fn rebinding_by_override() {
     let mut host = host();
     let card = "0000:04:00.0";

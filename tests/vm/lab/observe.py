@@ -1,5 +1,6 @@
 """What the host looks like, from outside of the product: files, attributes, system calls."""
 
+import difflib
 import re
 
 from .machine import Failed
@@ -73,3 +74,8 @@ def touched(lines, *directories):
         if changing.search(call) and any(re.search(rf'[<"]{re.escape(name)}(/|[>"])', call) for name in directories):
             hits.append(line)
     return hits
+
+
+def listing(wanted, found):
+    """A diff of two sequences."""
+    return "\n".join(difflib.unified_diff([str(item) for item in wanted], [str(item) for item in found], lineterm="", n=2))

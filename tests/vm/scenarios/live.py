@@ -1,0 +1,147 @@
+"""Each resource alone on a running machine; every apply does what its dry run predicted."""
+
+from lab.prediction import apply
+from lab.scenario import DOCUMENT, check, equal, reconcile, report
+
+from .fresh import vfio
+
+EMPTY = "version: 1\nmodules: []\nblacklist: []\nsriov: []\nvfio_pci: {ids: [], devices: []}\nqemu: {cgroup_device_acl: []}\n"
+
+
+def count(machine, pf):
+    return machine.read(f"/sys/bus/pci/devices/{pf}/sriov_numvfs")
+
+
+def drivers(machine, pf):
+    """The drivers of a PF's VFs, in order."""
+    return [machine.driver(vf) for vf in vfs(machine, pf)]
+
+
+def vfs(machine, pf):
+    return machine.out(f"cd /sys/bus/pci/devices/{pf} && for vf in $(ls -d virtfn* | sort -V); do basename $(readlink $vf); done",
+                       check=False).split()
+
+
+def vf_counts(scenario):
+    """VFs 0 to 4, 4 to 2 with a driver, taken back: on igb and on NVMe, whose VFs have the PF's own id."""
+    machine = scenario.machine()
+    for name in ("igb0", "nvme"):
+        pf = machine.address(name)
+        with scenario.step(f"{name}: no VFs to 4"):
+            apply(machine, f'version: 1\nmodules: [vfio_pci]\nsriov: [{{device: "{pf}", vfs: 4}}]\n', 0)
+            equal(count(machine, pf), "4", "VF count")
+        with scenario.step(f"{name}: 4 to 2, to vfio-pci"):
+            apply(machine, f'version: 1\nmodules: [vfio_pci]\nsriov: [{{device: "{pf}", vfs: 2, driver: vfio-pci}}]\n', 0)
+            equal(drivers(machine, pf), ["vfio-pci", "vfio-pci"], "drivers of the VFs")
+            check("viable" in vfio(machine, vfs(machine, pf)[1]), "the VF does not open")
+        with scenario.step(f"{name}: taken back"):
+            apply(machine, EMPTY, 0)
+            equal(count(machine, pf), "0", "VF count")
+            equal(machine.read(f"/sys/bus/pci/devices/{pf}/sriov_drivers_autoprobe"), "1", "autoprobe")
+
+
+def bindings(scenario):
+    """By address, leaving the twin alone; {pf, vf}; a group of several functions; the ACL; everything taken back."""
+    machine = scenario.machine()
+    twin, other = machine.address("e1000e"), machine.address("noacs")
+    pf, display, audio = machine.address("igb1"), machine.address("gpu"), machine.address("gpu", "00.1")
+    pristine = machine.out("sha256sum /etc/libvirt/qemu.conf")
+    with scenario.step("bind by address, {pf, vf}, a group of two, with the ACL"):
+        apply(machine, f"""\
+version: 1
+modules: [vfio_pci]
+sriov: [{{device: "{pf}", vfs: 3}}]
+vfio_pci:
+  devices: ["{twin}", "{display}", "{audio}", {{pf: "{pf}", vf: 2}}]
+qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
+""", 0)
+        equal(machine.driver(twin), "vfio-pci", "driver of the function by address")
+        equal(machine.driver(other), "e1000e", "driver of its twin")
+        equal(drivers(machine, pf), ["igbvf", "igbvf", "vfio-pci"], "drivers of the VFs")
+    with scenario.step("they open through VFIO"):
+        for address in (twin, display, audio, vfs(machine, pf)[2]):
+            check("viable" in vfio(machine, address), f"{address} does not open")
+    with scenario.step("the real libvirtd takes the ACL"):
+        equal(machine.out("systemctl is-active libvirtd"), "active", "libvirtd")
+        check("<capabilities>" in machine.out("virsh -c qemu:///system capabilities", timeout=300), "no QEMU driver")
+        text = machine.read("/etc/libvirt/qemu.conf")
+        for address in (twin, display, vfs(machine, pf)[2]):
+            check(f'"/dev/vfio/{machine.group(address)}"' in text, f"no node of {address}")
+    with scenario.step("drift: unbound, VFs destroyed, a file edited"):
+        machine.run(f"echo {twin} > /sys/bus/pci/devices/{twin}/driver/unbind; "
+                    f"echo > /sys/bus/pci/devices/{display}/driver_override; "
+                    f"echo 0 > /sys/bus/pci/devices/{pf}/sriov_numvfs; sed -i s,/dev/vfio/vfio,/dev/vfio/other, /etc/libvirt/qemu.conf")
+        check(report(machine)["exit_status"] == 2, "drift was not seen")
+        apply(machine, status=0)
+        equal(machine.driver(twin), "vfio-pci", "driver after drift")
+        equal(drivers(machine, pf), ["igbvf", "igbvf", "vfio-pci"], "drivers of the VFs")
+        equal(reconcile(machine, "--dry-run").status, 0, "after the drift was mended")
+    with scenario.step("everything taken back"):
+        apply(machine, EMPTY, 0)
+        equal([machine.driver(address) for address in (twin, display, audio)], ["e1000e", "bochs-drm", "snd_hda_intel"],
+              "drivers after taking back")
+        equal(count(machine, pf), "0", "VF count")
+        machine.run("sed -i s,/dev/vfio/other,, /etc/libvirt/qemu.conf", check=False)
+        equal(machine.out("ls /etc/udev/rules.d /etc/modules-load.d | grep reconcile", check=False), "", "files of ours")
+        scenario.log(f"qemu.conf as before: {machine.out('sha256sum /etc/libvirt/qemu.conf') == pristine}")
+
+
+def other_host(scenario):
+    """A document for another host, then IOMMU off: clear words, nothing changed, the machine boots."""
+    from lab import observe
+
+    machine = scenario.machine()
+    igb = machine.address("igb0")
+    document = f"""\
+version: 1
+vfio_pci:
+  devices: ["0000:7f:00.0", {{address: "{igb}", id: "10de:11bf"}}, {{pf: "0000:7e:00.0", vf: 3}}]
+sriov: [{{device: "0000:7e:00.0", vfs: 4, driver: vfio-pci}}, {{device: "{igb}", vfs: 99}}]
+"""
+    with scenario.step("a document for another host changes nothing live"):
+        machine.write(DOCUMENT, document)
+        before = observe.attributes(machine)
+        done = reconcile(machine, "--yes", status={1, 4})
+        for word in ("0000:7f:00.0", "10de:11bf", "0000:7e:00.0"):
+            check(word in done.stdout + done.stderr, f"not named: {word}\n{done!r}")
+        equal(observe.difference(before, observe.attributes(machine)), [], "what changed")
+    with scenario.step("intel_iommu=off"):
+        machine.run(f"rm {DOCUMENT}; reconcile --yes -c /dev/null", check=False)
+        machine.run("mkdir -p /etc/default/grub.d; echo 'GRUB_CMDLINE_LINUX_DEFAULT=\"intel_iommu=off\"' > /etc/default/grub.d/off.cfg; "
+                    "update-grub; systemctl enable reconcile")
+        machine.write(DOCUMENT, f'version: 1\nmodules: [vfio_pci]\nvfio_pci: {{devices: ["{igb}"]}}\n')
+        machine.reboot()
+        equal(machine.out("ls /sys/kernel/iommu_groups"), "", "IOMMU groups")
+        equal(machine.driver(igb), "igb", "driver while there is no IOMMU")
+        done = reconcile(machine, "--yes")
+        scenario.log(repr(done))
+        check(done.status in (1, 4) and "IOMMU" in done.stdout + done.stderr, lambda: repr(done))
+        equal(machine.driver(igb), "igb", "driver while there is no IOMMU")
+
+
+def unit(scenario):
+    """The unit with its sandbox: a restart while libvirtd runs, a device that never comes, moved group numbers."""
+    machine = scenario.machine()
+    e1000e = machine.address("e1000e")
+    machine.write(DOCUMENT, f"""\
+version: 1
+modules: [vfio_pci]
+vfio_pci: {{devices: ["{e1000e}"]}}
+qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
+""")
+    with scenario.step("restart while libvirtd runs"):
+        daemon = machine.out("systemctl show -P MainPID libvirtd")
+        machine.run("systemctl restart reconcile.service", timeout=300)
+        equal(machine.driver(e1000e), "vfio-pci", "driver")
+        equal(machine.out("systemctl is-active libvirtd"), "active", "libvirtd")
+        scenario.log(f"libvirtd was {daemon}, is {machine.out('systemctl show -P MainPID libvirtd')}")
+        check(f"/dev/vfio/{machine.group(e1000e)}" in machine.read("/etc/libvirt/qemu.conf"), "no group in qemu.conf")
+    with scenario.step("nothing was written that a boot reads"):
+        equal(machine.out("ls /etc/udev/rules.d /etc/modules-load.d | grep reconcile", check=False), "", "files of ours")
+    with scenario.step("a device that never comes"):
+        machine.write(DOCUMENT, f'version: 1\nmodules: [vfio_pci]\nvfio_pci: {{devices: ["{e1000e}", "0000:7f:00.0"]}}\n')
+        done = machine.run("systemctl restart reconcile.service", check=False, timeout=300)
+        check(done.status != 0, "the unit did not end degraded")
+        journal = machine.out("journalctl -b -u reconcile --no-pager | tail -n 30")
+        check("0000:7f:00.0" in journal, journal)
+        equal(machine.driver(e1000e), "vfio-pci", "driver of the one that is there")
