@@ -9,11 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use host_tree::{Tree, host_error, run};
-use reconcile::host::{FileKind, Host as _, Machine, Reach, ReadHost as _, StepError};
+use reconcile::host::{FileKind, Host as _, Machine, Reach, ReadHost as _, SimulatedHost, StepError};
 use reconcile::plan::{Bytes, FileState, Step};
 
 /// Set for the process whose calls are counted.
 const COUNTED: &str = "RECONCILE_TEST_COUNTED";
+
+/// A dry run reads through the simulated host, and says what the run will say.
+#[test]
+fn the_null_device_is_no_regular_file_on_a_simulated_host_either() {
+    let tree = Tree::new();
+    tree.link("/etc/modprobe.d/x.conf", "/dev/null").put("/etc/y", "");
+    let mut simulated = SimulatedHost::new(&tree.machine);
+    let path = Path::new("/etc/modprobe.d/x.conf");
+    for _ in 0..2 {
+        assert!(tree.machine.file_state(path).is_err() && simulated.file_state(path).is_err());
+        assert_eq!(simulated.read(path).unwrap(), tree.machine.read(path).unwrap());
+        simulated.put_file("/etc/z", "now the overlay is asked first");
+    }
+}
 
 /// The table of ways in which a link inside a tree can point outside.
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::boot::{self, Detection, Given};
 use crate::document::Document;
 use crate::formats::modprobe::{Config, Origin};
-use crate::host::{HostError, ReadHost};
+use crate::host::ReadHost;
 use crate::types::ModuleName;
 
 /// What the document says about `MODULE.PARAMETER` on the kernel command line.
@@ -40,14 +40,11 @@ impl OnCommandLine {
 pub(crate) struct BootArgs(Vec<Given>);
 
 impl BootArgs {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// When the host does not answer.
-    pub(crate) fn read(host: &dyn ReadHost) -> Result<Self, HostError> {
-        let Detection::One(chain, _) = boot::detect(host)? else { return Ok(Self::default()) };
-        let persisted = chain.persisted(&chain.sources(host)?);
-        Ok(Self(persisted.map(|persisted| persisted.given).unwrap_or_default()))
+    /// Reads them; none where they cannot be told, which is for `kernel_args` to say.
+    pub(crate) fn read(host: &dyn ReadHost) -> Self {
+        let Ok(Detection::One(chain, _)) = boot::detect(host) else { return Self::default() };
+        let persisted = chain.sources(host).ok().and_then(|sources| chain.persisted(&sources).ok());
+        Self(persisted.map(|persisted| persisted.given).unwrap_or_default())
     }
 
     /// The last `module.parameter` that is not our own; kmod reads them behind a bare `--`, too.

@@ -134,7 +134,7 @@ impl Resource for VfioIds {
         }
         Ok(State {
             config: kmod::modprobe_config(host)?,
-            boot_args: BootArgs::read(host)?,
+            boot_args: BootArgs::read(host),
             file: OwnFile::read(host, FILE)?,
             early: OwnFile::read(host, EARLY_FILE)?,
             natives: natives::find(host, kernels, &spec.matched)?,

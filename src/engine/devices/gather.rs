@@ -31,7 +31,8 @@ impl Devices {
         }
         let pci = Pci::new(host).after(earlier);
         devices.shown = pci.is_present()?;
-        devices.running_args = host.text(Path::new("/proc/cmdline"))?.unwrap_or_default();
+        // It only explains why a function has no group: where it cannot be read, nothing is explained.
+        devices.running_args = host.text(Path::new("/proc/cmdline")).ok().flatten().unwrap_or_default();
         for entry in &named {
             let resolved = devices.look_up(&pci, &entry.value.device)?;
             if let Resolved::One(address) | Resolved::VfAbsent { pf: address, .. } = resolved {

@@ -255,6 +255,12 @@ fn failed(operation: &'static str, path: &Path, errno: Errno) -> HostError {
     HostError { operation, path: path.to_owned(), source: io::Error::from(errno) }
 }
 
+/// The name under which the host below is asked for a file: a tree without /dev knows a link to the null device only by
+/// the link.
+fn masked<'a>(given: &'a Path, canonical: &'a Path) -> &'a Path {
+    if canonical == Path::new("/dev/null") { given } else { canonical }
+}
+
 impl ReadHost for SimulatedHost<'_> {
     fn reach(&self) -> Reach {
         self.reach
@@ -264,13 +270,14 @@ impl ReadHost for SimulatedHost<'_> {
         if self.overlay.is_empty() {
             return self.below.read(path);
         }
-        let path = self.canonical(path, true)?;
+        let given = path;
+        let path = self.canonical(given, true)?;
         match self.overlay.get(&path) {
             Some(Node::File(state)) => Ok(state.bytes().map(<[u8]>::to_vec)),
             Some(Node::Directory) => Err(failed("read", &path, Errno::EISDIR)),
             Some(Node::Link(_) | Node::Gone) => Ok(None),
             None if self.overlay.hides(&path) => Ok(None),
-            None => self.below.read(&path),
+            None => self.below.read(masked(given, &path)),
         }
     }
 
@@ -278,13 +285,14 @@ impl ReadHost for SimulatedHost<'_> {
         if self.overlay.is_empty() {
             return self.below.file_state(path);
         }
-        let path = self.canonical(path, true)?;
+        let given = path;
+        let path = self.canonical(given, true)?;
         match self.overlay.get(&path) {
             Some(Node::File(state)) => Ok(state.clone()),
             Some(Node::Directory) => Err(failed("read", &path, Errno::EISDIR)),
             Some(Node::Link(_) | Node::Gone) => Ok(FileState::Absent),
             None if self.overlay.hides(&path) => Ok(FileState::Absent),
-            None => self.below.file_state(&path),
+            None => self.below.file_state(masked(given, &path)),
         }
     }
 

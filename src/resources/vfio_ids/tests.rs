@@ -210,3 +210,10 @@ fn the_ids_of_the_last_boot_are_no_rival_where_one_kernel_has_vfio_pci_built_in(
     let written = written(&found(&host, &document(&["10de:11bf"], &[])));
     assert!(written.get(FILE).is_some_and(|text| text.contains(IDS)), "{written:?}");
 }
+
+#[test]
+fn a_boot_loaders_file_that_cannot_be_read_is_for_kernel_args_to_say() {
+    let mut host = host();
+    host.put_link("/etc/default/grub", "/etc/default/grub");
+    assert!(written(&found(&host, &document(&["10de:11bf"], &[]))).contains_key(FILE));
+}
