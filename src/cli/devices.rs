@@ -86,7 +86,7 @@ pub(super) fn run(common: &Common, args: &DevicesArgs, output: &mut Output) -> E
     }
     if output.json() {
         output.document(&inventory);
-    } else {
+    } else if !inventory.devices.is_empty() {
         output.text(&table(&inventory.devices));
     }
     let complete = inventory.errors.is_empty() && !(inventory.devices.is_empty() && args.selector.is_some());

@@ -5,10 +5,9 @@ use serde::Serialize;
 use super::prepare::{prepare, selection};
 use super::{Common, Output};
 use crate::boot;
-use crate::engine::{Facts, FollowupOutcome, FollowupRun, Means, Outcome, Scope, means, plan};
-use crate::host::{Reach, ReadHost};
+use crate::engine::{Facts, FollowupOutcome, FollowupRun, Outcome, Scope, plan, prospect};
+use crate::host::ReadHost;
 use crate::initramfs;
-use crate::plan::Reason;
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
 
 /// A report and what is in charge of booting.
@@ -33,14 +32,8 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);
     last.warnings.extend(prepared.warnings.iter().cloned());
     let owed = prepared.memory.owed.iter().map(|(followup, owed)| {
-        let (argv, outcome) = match means(*followup, host, Scope::Full) {
-            Means::Command(argv) if host.reach() == Reach::Tree => {
-                (argv, FollowupOutcome::Owed { why: Reason::new("tree", "no command is run under --root") })
-            }
-            Means::Command(argv) => (argv, FollowupOutcome::Done),
-            Means::NotNeeded(why) => (Vec::new(), FollowupOutcome::NotNeeded { why }),
-            Means::Unknown(why) => (Vec::new(), FollowupOutcome::Owed { why }),
-        };
+        let (argv, outcome) = prospect(*followup, host, Scope::Full);
+        let outcome = outcome.unwrap_or(FollowupOutcome::Done);
         FollowupRun { followup: *followup, argv, because: owed.because.clone(), outcome }
     });
     let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups: owed.collect(), last, facts };

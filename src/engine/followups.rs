@@ -25,6 +25,11 @@ pub enum FollowupOutcome {
         /// Why not.
         why: Reason,
     },
+    /// Nobody can tell how to carry it out; it stays owed, and no reboot changes that.
+    NoMeans {
+        /// Why not.
+        why: Reason,
+    },
     /// Nothing has to run: what would be regenerated or restarted is not there.
     NotNeeded {
         /// Why.
@@ -74,7 +79,7 @@ fn deadline(followup: Followup) -> Duration {
 }
 
 /// The command that carries out `followup` on this host.
-pub fn means(followup: Followup, host: &dyn ReadHost, scope: Scope) -> Means {
+fn means(followup: Followup, host: &dyn ReadHost, scope: Scope) -> Means {
     match followup {
         Followup::Initramfs => initramfs::rebuild_command(host),
         Followup::BootLoader => boot::regenerate_command(host),
@@ -83,6 +88,28 @@ pub fn means(followup: Followup, host: &dyn ReadHost, scope: Scope) -> Means {
             Ok(None) => Means::NotNeeded(Reason::new("no-libvirt", "no libvirt daemon is installed")),
             Err(error) => Means::Unknown(Reason::new("unreadable", crate::report::chain(&error))),
         },
+    }
+}
+
+/// The command of `followup`, if it has one, and how it ends without having been run; `None` where it is to be run.
+pub fn prospect(
+    followup: Followup,
+    host: &dyn ReadHost,
+    scope: Scope,
+) -> (Vec<String>, Option<FollowupOutcome>) {
+    if scope == Scope::Boot && followup != Followup::LibvirtRestart {
+        let why = Reason::new("boot", "the unit at boot regenerates nothing").remedy("run reconcile");
+        return (Vec::new(), Some(FollowupOutcome::Owed { why }));
+    }
+    match means(followup, host, scope) {
+        Means::NotNeeded(why) => (Vec::new(), Some(FollowupOutcome::NotNeeded { why })),
+        Means::Unknown(why) => (Vec::new(), Some(FollowupOutcome::NoMeans { why })),
+        Means::Command(argv) if host.reach() == Reach::Tree => {
+            let why = Reason::new("tree", "no command is run under --root")
+                .remedy("run it in the image, or leave it to the first full run on the machine");
+            (argv, Some(FollowupOutcome::Owed { why }))
+        }
+        Means::Command(argv) => (argv, None),
     }
 }
 
@@ -96,31 +123,15 @@ pub(super) fn run(
 ) -> Result<Vec<FollowupRun>, RunError> {
     let mut runs = Vec::new();
     for (followup, owed) in ledger.memory.owed.clone() {
-        let means = means(followup, host.as_read(), scope);
-        let (argv, outcome) = match means {
-            Means::NotNeeded(why) => (Vec::new(), FollowupOutcome::NotNeeded { why }),
-            Means::Unknown(why) => (Vec::new(), FollowupOutcome::Owed { why }),
-            Means::Command(argv) if host.reach() == Reach::Tree => {
-                let why = Reason::new("tree", "no command is run under --root").remedy(format!(
-                    "run `{}` in the image, or let the first run on the machine do it",
-                    argv.join(" ")
-                ));
-                (argv, FollowupOutcome::Owed { why })
+        let (argv, outcome) = prospect(followup, host.as_read(), scope);
+        let outcome = outcome.unwrap_or_else(|| {
+            progress.command(&argv);
+            let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);
+            match host.execute(&Step::Run { argv: argv.clone(), deadline_ms }) {
+                Ok(()) => FollowupOutcome::Done,
+                Err(error) => FollowupOutcome::Failed { error: crate::report::chain(&error) },
             }
-            Means::Command(argv) if scope == Scope::Boot && followup != Followup::LibvirtRestart => {
-                let why = Reason::new("boot", "the unit at boot regenerates nothing").remedy("run reconcile");
-                (argv, FollowupOutcome::Owed { why })
-            }
-            Means::Command(argv) => {
-                progress.command(&argv);
-                let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);
-                let outcome = match host.execute(&Step::Run { argv: argv.clone(), deadline_ms }) {
-                    Ok(()) => FollowupOutcome::Done,
-                    Err(error) => FollowupOutcome::Failed { error: crate::report::chain(&error) },
-                };
-                (argv, outcome)
-            }
-        };
+        });
         if matches!(outcome, FollowupOutcome::Done | FollowupOutcome::NotNeeded { .. }) {
             let mut memory = ledger.memory.clone();
             memory.owed.remove(&followup);

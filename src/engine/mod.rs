@@ -10,7 +10,7 @@ mod plan;
 mod rounds;
 
 pub use facts::Facts;
-pub use followups::{FollowupOutcome, FollowupRun, Means, means};
+pub use followups::{FollowupOutcome, FollowupRun, Means, prospect};
 pub use memory::{Memory, Owed, Owned, PersistedAt};
 pub use plan::{Judged, Plan, Scope, Selection, executable, memory_lost, plan};
 pub use rounds::{ChangeOutcome, Engine, MadeChange, Outcome, Progress, RunError, Silent};

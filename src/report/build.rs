@@ -1,16 +1,18 @@
 //! From a run's outcome to its report.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::{
-    BlockedReport, ChangeReport, ErrorReport, ExitStatus, FollowupReport, FollowupState, RebootReason,
+    BlockedReport, Cause, ChangeReport, ErrorReport, ExitStatus, FollowupReport, FollowupState, RebootReason,
     RebootReport, RefusedReport, Report, ResourceReport, SCHEMA, StepOutcome, diff,
 };
 use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
 use crate::host::Reach;
-use crate::plan::{Blocker, Change, FileState, Reason, Step, Verdict};
+use crate::plan::{Blocker, Change, Disruption, FileState, Reason, Step, Verdict};
 
 /// What kind of run a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -148,8 +150,11 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
             let shared = seen.iter().position(|(seen_round, seen)| *seen_round == round && seen == step);
             if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
                 report.item = format!("{}, {item}", report.item);
-                add_reason(&mut report.reason, &change.reason);
                 report.origin = None;
+                match report.causes.iter_mut().find(|cause| cause.reason == change.reason) {
+                    Some(cause) => cause.items.push(item.to_owned()),
+                    None => report.causes.push(cause(item, change)),
+                }
             } else {
                 seen.push((round, step.clone()));
                 reports.push(change_report(round, resource, item, origin, change, step, state));
@@ -176,17 +181,6 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
         }
     }
     reports
-}
-
-/// A step that several items share shows the reasons of the first few.
-fn add_reason(reason: &mut Reason, other: &Reason) {
-    const SHOWN: usize = 3;
-    let told = reason.text.split("; ").count();
-    if reason.text.split("; ").any(|text| text == other.text) || told > SHOWN {
-        return;
-    }
-    let text = if told == SHOWN { "and more of the kind" } else { other.text.as_str() };
-    reason.text = format!("{}; {text}", reason.text);
 }
 
 fn change_report(
@@ -223,20 +217,40 @@ fn change_report(
         before,
         after,
         diff,
-        disruption: change.disruption,
+        disruption: disruption(change, step),
         reason: change.reason.clone(),
+        causes: vec![cause(item, change)],
         outcome,
     }
 }
 
+fn cause(item: &str, change: &Change) -> Cause {
+    Cause { items: vec![item.to_owned()], reason: change.reason.clone() }
+}
+
+/// What one step of a change interrupts: of writes to attributes only those that take something away.
+fn disruption(change: &Change, step: &Step) -> Disruption {
+    let name = step.path().and_then(Path::file_name).and_then(OsStr::to_str);
+    match (step, name) {
+        (Step::WriteAttr { .. }, Some("unbind" | "sriov_numvfs")) => change.disruption,
+        (Step::WriteAttr { .. }, _) => Disruption::Nothing,
+        _ => change.disruption,
+    }
+}
+
 fn followups(mode: Mode, outcome: &Outcome) -> Vec<FollowupReport> {
+    let told = |why: &Reason| match &why.remedy {
+        Some(remedy) => format!("{}: {remedy}", why.text),
+        None => why.text.clone(),
+    };
     let report = |run: &crate::engine::FollowupRun| {
         let (state, detail) = match &run.outcome {
             FollowupOutcome::Done if mode.simulated() => (FollowupState::Planned, None),
             FollowupOutcome::Done => (FollowupState::Done, None),
             FollowupOutcome::Failed { error } => (FollowupState::Failed, Some(error.clone())),
-            FollowupOutcome::Owed { why } => (FollowupState::Owed, Some(why.text.clone())),
-            FollowupOutcome::NotNeeded { why } => (FollowupState::NotNeeded, Some(why.text.clone())),
+            FollowupOutcome::Owed { why } => (FollowupState::Owed, Some(told(why))),
+            FollowupOutcome::NoMeans { why } => (FollowupState::NoMeans, Some(told(why))),
+            FollowupOutcome::NotNeeded { why } => (FollowupState::NotNeeded, Some(told(why))),
         };
         FollowupReport {
             followup: run.followup,
@@ -252,22 +266,21 @@ fn followups(mode: Mode, outcome: &Outcome) -> Vec<FollowupReport> {
 /// The first that holds of 1, 4, 5, 2, 3, 0.
 fn exit_status(report: &Report, outcome: &Outcome) -> ExitStatus {
     let tree = outcome.facts.reach == Reach::Tree;
-    // An image that is being built has no /sys: what is missing there is no verdict about the machine.
-    let hardware_known = !tree || outcome.facts.devices.shown();
     let state = |wanted: FollowupState| report.followups.iter().any(|followup| followup.state == wanted);
     let waits = |blocked: &BlockedReport| match &blocked.on {
         Blocker::Reboot => true,
-        Blocker::Host => !hardware_known,
+        Blocker::Host => false,
         Blocker::Resource(resource) => waits_on_resource(report, outcome, resource),
     };
     let failed = !report.errors.is_empty()
         || state(FollowupState::Failed)
-        || (state(FollowupState::Owed) && !tree && report.mode == Mode::Apply)
+        || (state(FollowupState::NoMeans) && !tree)
         || report.blocked.iter().any(|blocked| !waits(blocked));
     let unmade = |outcome: StepOutcome| report.changes.iter().any(|change| change.outcome == outcome);
     let stuck = report.reboot.reasons.iter().any(|reason| reason.stuck);
-    let live_waits =
-        unmade(StepOutcome::Waits) || !report.blocked.is_empty() || (tree && state(FollowupState::Owed));
+    let live_waits = unmade(StepOutcome::Waits)
+        || !report.blocked.is_empty()
+        || (tree && (state(FollowupState::Owed) || state(FollowupState::NoMeans)));
     if failed {
         ExitStatus::Failed
     } else if !report.refused.is_empty() {
@@ -293,3 +306,6 @@ fn waits_on_resource(report: &Report, outcome: &Outcome, resource: &str) -> bool
     });
     changes || rebooting || refused.contains(resource) || blocked
 }
+
+#[cfg(test)]
+mod tests;

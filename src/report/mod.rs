@@ -102,10 +102,26 @@ pub struct ChangeReport {
     pub diff: Option<String>,
     /// What it interrupts.
     pub disruption: Disruption,
-    /// Why.
+    /// Why; of several items the first one's.
     pub reason: Reason,
+    /// Every item that needs this step, by reason; left out of JSON where `item` and `reason` say it all.
+    #[serde(skip_serializing_if = "is_told_already")]
+    pub causes: Vec<Cause>,
     /// What became of it.
     pub outcome: StepOutcome,
+}
+
+fn is_told_already(causes: &[Cause]) -> bool {
+    matches!(causes, [only] if only.items.len() == 1)
+}
+
+/// Items that need a step for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// The items.
+    pub items: Vec<String>,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// An item that waits.
@@ -163,6 +179,8 @@ pub enum FollowupState {
     Failed,
     /// It is owed and was not run here.
     Owed,
+    /// It is owed, and nobody can tell how to carry it out.
+    NoMeans,
     /// There is nothing to regenerate or restart.
     NotNeeded,
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{ChangeReport, FollowupReport, FollowupState, Mode, Report, StepOutcome};
+use super::{Cause, ChangeReport, FollowupReport, FollowupState, Mode, Report, StepOutcome};
 use crate::plan::{Blocker, Disruption, LiftedBy, Reason};
 
 const ADDED: Style = AnsiColor::Green.on_default();
@@ -13,6 +13,13 @@ const HUNK: Style = AnsiColor::Cyan.on_default();
 const HEADING: Style = Style::new().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const CAUTION: Style = AnsiColor::Yellow.on_default();
+
+/// How a node looks whose group nobody knows yet, and what is said about it.
+const UNKNOWN_GROUP: &str = "/dev/vfio/<group of ";
+const KNOWN_LATER: &str = "  (known after the VFs exist)";
+
+/// So many items of one file are named below its diff.
+const SHOWN_ITEMS: usize = 4;
 
 /// How much of a report is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,12 +145,27 @@ fn one_change(out: &mut String, change: &ChangeReport) -> fmt::Result {
                     Some(b'@') => HUNK,
                     _ => Style::new(),
                 };
-                writeln!(out, "{style}{line}{style:#}")?;
+                let named =
+                    if line.starts_with('+') && line.contains(UNKNOWN_GROUP) { KNOWN_LATER } else { "" };
+                writeln!(out, "{style}{line}{style:#}{named}")?;
             }
-            writeln!(out, "  {}: {}{note}", change.item, change.reason.text)
+            for Cause { items, reason } in &change.causes {
+                writeln!(out, "  {}: {}{note}", several(items), reason.text)?;
+            }
+            Ok(())
         }
         (None, "write_attr") => writeln!(out, "  {}{note}", attribute(change)),
         (None, _) => writeln!(out, "  $ {}  ({}){note}", change.target, change.reason.text),
+    }
+}
+
+/// The first few items; the diff above shows them all.
+fn several(items: &[String]) -> String {
+    match items.get(..SHOWN_ITEMS) {
+        Some(shown) if items.len() > SHOWN_ITEMS + 1 => {
+            format!("{} and {} more", shown.join(", "), items.len() - SHOWN_ITEMS)
+        }
+        _ => items.join(", "),
     }
 }
 
@@ -199,6 +221,7 @@ fn one_followup(out: &mut String, followup: &FollowupReport) -> fmt::Result {
         FollowupState::Done => "  [done]",
         FollowupState::Failed => "  [FAILED; still owed]",
         FollowupState::Owed => "  [owed]",
+        FollowupState::NoMeans => "  [owed; nobody can tell how]",
         FollowupState::NotNeeded => "  [not needed]",
     };
     writeln!(out, "  $ {command}{state}")?;
@@ -225,7 +248,8 @@ pub(super) fn summary(report: &Report) -> String {
     part(followups(FollowupState::Planned), "command to run", "commands to run");
     part(followups(FollowupState::Done), "command run", "commands run");
     part(followups(FollowupState::Failed), "command failed", "commands failed");
-    part(followups(FollowupState::Owed), "command owed", "commands owed");
+    let owed = followups(FollowupState::Owed) + followups(FollowupState::NoMeans);
+    part(owed, "command owed", "commands owed");
     part(report.refused.len(), "item refused", "items refused");
     let unobserved = report.errors.iter().filter(|error| error.item.is_none()).count();
     part(unobserved, "resource could not be read", "resources could not be read");
@@ -239,3 +263,6 @@ pub(super) fn summary(report: &Report) -> String {
     );
     if parts.is_empty() { "in sync".to_owned() } else { parts.join(", ") }
 }
+
+#[cfg(test)]
+mod tests;

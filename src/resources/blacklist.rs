@@ -113,16 +113,16 @@ impl Resource for Blacklist {
         for (module, wanted) in &spec.modules {
             let module = module.as_str();
             let reason = if rewrite.has(module) {
-                Reason::new("not-blacklisted", format!("an alias may load {module} at boot"))
+                Reason::new("not-blacklisted", "an alias may load it at boot")
             } else {
-                Reason::new("said-elsewhere", format!("another file blacklists {module} already"))
+                Reason::new("said-elsewhere", "another file blacklists it already")
             };
             let verdict = rewrite.verdict(module, reason, &followups(module));
             findings.items.push(ItemVerdict::new(module, verdict).origin(&wanted.place));
         }
         let known = spec.modules.keys().map(ToString::to_string).collect();
         for module in rewrite.dropped(&known) {
-            let reason = Reason::new("taken-back", format!("the document no longer blacklists {module}"));
+            let reason = Reason::new("taken-back", "the document no longer blacklists it");
             let verdict = rewrite.verdict(module, reason, &followups(module));
             findings.items.push(ItemVerdict::new(module, verdict));
         }

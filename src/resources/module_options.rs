@@ -171,9 +171,9 @@ impl Resource for ModuleOptions {
                 Some(objection) => Verdict::Refused(objection),
                 None if rewrite.changes(&item) => {
                     let reason = if rewrite.has(&item) {
-                        Reason::new("option-missing", format!("{item} is not set as wanted at boot"))
+                        Reason::new("option-missing", "no file sets it as wanted at boot")
                     } else {
-                        Reason::new("said-elsewhere", format!("another file sets {item} already"))
+                        Reason::new("said-elsewhere", "another file sets it already")
                     };
                     rewrite.verdict(&item, reason, &followups(&item))
                 }
@@ -183,7 +183,7 @@ impl Resource for ModuleOptions {
             known.insert(item);
         }
         for item in rewrite.dropped(&known) {
-            let reason = Reason::new("taken-back", format!("the document no longer sets {item}"));
+            let reason = Reason::new("taken-back", "the document no longer sets it");
             findings.items.push(ItemVerdict::new(item, rewrite.verdict(item, reason, &followups(item))));
         }
         findings.items.extend(rewrite.edited());

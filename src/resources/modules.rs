@@ -136,9 +136,9 @@ impl Resource for Modules {
         for (module, origin) in &spec.modules {
             let name = module.as_str();
             let persisted = if rewrite.has(name) {
-                Reason::new("not-loaded-at-boot", format!("{module} is not loaded at boot"))
+                Reason::new("not-loaded-at-boot", "no file loads it at boot")
             } else {
-                Reason::new("said-elsewhere", format!("another file loads {module} at boot already"))
+                Reason::new("said-elsewhere", "another file loads it at boot already")
             };
             let item = |verdict| ItemVerdict::new(name, verdict).origin(origin);
             match obstacles.remove(module) {
@@ -162,8 +162,7 @@ impl Resource for Modules {
         }
         let known = spec.modules.keys().map(ToString::to_string).collect();
         for module in rewrite.dropped(&known) {
-            let text =
-                format!("the document no longer asks for {module}; it stays loaded until the next boot");
+            let text = "the document no longer asks for it; it stays loaded until the next boot";
             let verdict = rewrite.verdict(module, Reason::new("taken-back", text), &none);
             findings.items.push(ItemVerdict::new(module, verdict));
         }

@@ -189,7 +189,7 @@ impl Resource for VfioIds {
                 Some(objection) => Verdict::Refused(objection.clone()),
                 None => {
                     let reason = if late.has(&item) {
-                        Reason::new("id-not-claimed", format!("vfio-pci does not claim {id} at boot"))
+                        Reason::new("id-not-claimed", "vfio-pci does not claim it at boot")
                     } else {
                         Reason::new(
                             "said-elsewhere",
@@ -218,8 +218,7 @@ impl Resource for VfioIds {
             let mut named = known.clone();
             named.extend(state.natives.iter().map(Native::item));
             for item in rewrite.dropped(&named) {
-                let reason =
-                    Reason::new("taken-back", format!("nothing in the document asks for {item} any more"));
+                let reason = Reason::new("taken-back", "nothing in the document asks for it any more");
                 findings.items.push(ItemVerdict::new(item, rewrite.verdict(item, reason, &followups)));
             }
             findings.items.extend(rewrite.edited());

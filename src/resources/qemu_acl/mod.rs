@@ -320,8 +320,7 @@ fn verdicts(
     for Wanted { node, origin, needs } in wanted {
         let verdict = match &change {
             Some(change) if missing.contains(node.as_str()) => {
-                let text = format!("the document lets guests open {node}");
-                let mut change = change(Reason::new("node-missing", text));
+                let mut change = change(Reason::new("node-missing", "the document lets guests open it"));
                 change.owns.push(owned_item(&node, None, Some(node.clone())));
                 Verdict::Change(change)
             }
@@ -332,7 +331,7 @@ fn verdicts(
     let Some(change) = change else { return items };
     let mut given_up = planned.given_up(&state.owned);
     for (node, departure) in &planned.goes {
-        let mut change = change(departure.reason(node));
+        let mut change = change(departure.reason());
         if given_up.remove(node.as_str()) {
             change.owns.push(owned_item(node, None, None));
         }
@@ -349,18 +348,18 @@ fn verdicts(
 
 impl Departure {
     /// Why a node goes.
-    fn reason(self, node: &str) -> Reason {
+    fn reason(self) -> Reason {
         let (code, text) = match self {
-            Self::Absent => ("node-unwanted", format!("the document wants {node} absent")),
-            Self::Inexact => ("node-unwanted", format!("{node} is not in the document's exact list")),
+            Self::Absent => ("node-unwanted", "the document wants it absent"),
+            Self::Inexact => ("node-unwanted", "it is not in the document's exact list"),
             Self::NoFunction => {
-                ("group-without-function", format!("no function of the document is in the group of {node}"))
+                ("group-without-function", "no function of the document is in its group")
             }
             Self::TakenBack => {
-                ("taken-back", format!("the document no longer asks for {node}, which reconcile added"))
+                ("taken-back", "the document no longer asks for it, and reconcile had added it")
             }
             Self::NotBuiltIn => {
-                ("not-built-in", format!("the installed libvirt no longer has {node} in its own list"))
+                ("not-built-in", "the installed libvirt no longer has it in its own list")
             }
         };
         Reason::new(code, text)
