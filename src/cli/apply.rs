@@ -123,6 +123,7 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
     let mut prepared = Prepared::new(read, machine, output)?;
     let selection = selection(common, scope(args));
 
+    let mut detail = Detail::Everything;
     if !args.boot {
         let (preview, work) = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
         if work == Work::Nothing {
@@ -143,12 +144,12 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
                 }
                 return Ok(preview.exit_status);
             }
+            detail = Detail::WhatIsLeft;
         }
     }
     let report = execute(&mut prepared, &selection, args, output)?;
     drop(lock);
-    let detail = if args.boot { Detail::Everything } else { Detail::WhatIsLeft };
-    if !args.boot && !output.json() {
+    if detail == Detail::WhatIsLeft && !output.json() {
         output.text("\n");
     }
     output.report(&report, detail);
@@ -188,4 +189,41 @@ fn with_warnings(mode: Mode, mut outcome: Outcome, prepared: &Prepared) -> Repor
 
 fn fail(error: &RunError, output: &Output) -> ExitStatus {
     output.fail(ExitStatus::Failed, &chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+    use crate::engine::{ChangeOutcome, Facts, MadeChange, Plan};
+    use crate::host::EmptyHost;
+    use crate::plan::{Change, Disruption, Followup, Phase, Reason, Step};
+
+    #[test]
+    fn only_what_somebody_could_object_to_is_asked_about() {
+        let reason = || Reason::new("test", "a test");
+        let made = |steps: Vec<Step>| MadeChange {
+            round: 1,
+            resource: "sriov",
+            item: "0000:03:00.0".to_owned(),
+            origin: None,
+            change: Change::new(Phase::Live, steps, Disruption::Nothing, reason()),
+            outcome: ChangeOutcome::Applied,
+        };
+        let run = |outcome| {
+            let (argv, because) = (Vec::new(), ["a".to_owned()].into());
+            FollowupRun { followup: Followup::BootLoader, argv, because, outcome }
+        };
+        let work = |made: Vec<MadeChange>, followups: Vec<FollowupRun>| {
+            let facts = Facts::gather(&Document::default(), &EmptyHost(Reach::Machine), None).unwrap();
+            Work::of(&Outcome { made, ahead: Vec::new(), followups, last: Plan::default(), facts })
+        };
+        let step = Step::quick_attr("/sys/x", None, "1");
+        assert_eq!(work(vec![], vec![]), Work::Nothing);
+        assert_eq!(work(vec![], vec![run(FollowupOutcome::Owed { why: reason() })]), Work::Nothing);
+        assert_eq!(work(vec![made(vec![])], vec![]), Work::Bookkeeping);
+        assert_eq!(work(vec![], vec![run(FollowupOutcome::NotNeeded { why: reason() })]), Work::Bookkeeping);
+        assert_eq!(work(vec![], vec![run(FollowupOutcome::Done)]), Work::Changes);
+        assert_eq!(work(vec![made(vec![]), made(vec![step])], vec![]), Work::Changes);
+    }
 }

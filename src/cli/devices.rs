@@ -109,10 +109,10 @@ fn inventory(host: &dyn ReadHost, selector: Option<&Selector>) -> Result<Invento
         }
     };
     let names = PciNames::read(host);
-    let mut groups = BTreeMap::new();
+    let mut known = Known::default();
     let mut devices = Vec::new();
     for function in functions {
-        match device(&pci, &names, &mut groups, function) {
+        match device(&pci, &names, &mut known, function) {
             Ok(device) => devices.push(device),
             Err(error) => errors.push(format!("{}: {}", function.address, chain(&error))),
         }
@@ -120,32 +120,45 @@ fn inventory(host: &dyn ReadHost, selector: Option<&Selector>) -> Result<Invento
     Ok(Inventory { schema: 1, devices, errors })
 }
 
+/// What functions have in common, read once.
+#[derive(Default)]
+struct Known {
+    groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
+    /// The VFs of each PF, by index.
+    vfs: BTreeMap<PciAddress, Vec<Option<PciAddress>>>,
+}
+
+impl Known {
+    fn members(&mut self, pci: &Pci<'_>, group: IommuGroup) -> Result<Vec<PciAddress>, ObserveError> {
+        Ok(match self.groups.get(&group) {
+            Some(members) => members.clone(),
+            None => self.groups.entry(group).or_insert(pci.group_members(group)?).clone(),
+        })
+    }
+
+    fn vf_of(&mut self, pci: &Pci<'_>, pf: PciAddress, vf: PciAddress) -> Result<VfOf, ObserveError> {
+        let vfs = match self.vfs.get(&pf) {
+            Some(vfs) => vfs,
+            None => {
+                let count = pci.sriov(pf)?.map_or(0, |sriov| sriov.current);
+                self.vfs.entry(pf).or_insert(pci.vfs(pf, count)?)
+            }
+        };
+        let index = vfs.iter().position(|found| *found == Some(vf));
+        Ok(VfOf { pf, index: index.and_then(|index| u16::try_from(index).ok()) })
+    }
+}
+
 fn device(
     pci: &Pci<'_>,
     names: &PciNames,
-    groups: &mut BTreeMap<IommuGroup, Vec<PciAddress>>,
+    known: &mut Known,
     function: Function,
 ) -> Result<Device, ObserveError> {
     let address = function.address;
     let iommu_group = pci.iommu_group(address)?;
-    let group_members = match iommu_group {
-        None => Vec::new(),
-        Some(group) => match groups.get(&group) {
-            Some(members) => members.clone(),
-            None => groups.entry(group).or_insert(pci.group_members(group)?).clone(),
-        },
-    };
-    let vf_of = pci.physfn(address)?.map(|pf| VfOf { pf, index: None });
-    let vf_of = match vf_of {
-        Some(VfOf { pf, .. }) => {
-            let count = pci.sriov(pf)?.map_or(0, |sriov| sriov.current);
-            let vfs = pci.vfs(pf, count)?;
-            let index =
-                vfs.iter().position(|vf| *vf == Some(address)).and_then(|index| u16::try_from(index).ok());
-            Some(VfOf { pf, index })
-        }
-        None => None,
-    };
+    let group_members = iommu_group.map_or(Ok(Vec::new()), |group| known.members(pci, group))?;
+    let vf_of = pci.physfn(address)?.map(|pf| known.vf_of(pci, pf, address)).transpose()?;
     let class = u16::try_from(function.class >> 8).unwrap_or(u16::MAX);
     Ok(Device {
         address,
@@ -248,4 +261,65 @@ fn table(devices: &[Device]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{EmptyHost, Reach, SimulatedHost, pci};
+    use crate::types::PciAddress;
+
+    fn host() -> SimulatedHost<'static> {
+        let mut host = SimulatedHost::new(&EmptyHost(Reach::Machine));
+        let function = |at: &str, id: &str| Function {
+            address: at.parse().unwrap(),
+            id: id.parse().unwrap(),
+            subsystem: None,
+            class: 0x02_0000,
+        };
+        let attribute = |at: &str, name: &str| pci::attribute(at.parse().unwrap(), name);
+        host.put_function(&function("0000:03:00.0", "8086:10c9"));
+        for (name, text) in [("sriov_totalvfs", "7"), ("sriov_numvfs", "2")] {
+            host.put_file(attribute("0000:03:00.0", name), format!("{text}\n"));
+        }
+        for (index, vf) in ["0000:03:10.0", "0000:03:10.2"].into_iter().enumerate() {
+            host.put_function(&function(vf, "8086:10ca"));
+            host.put_link(attribute("0000:03:00.0", &format!("virtfn{index}")), format!("../{vf}"));
+            host.put_link(attribute(vf, "physfn"), "../0000:03:00.0");
+            host.put_in_group(vf.parse().unwrap(), IommuGroup::Number(7));
+        }
+        host
+    }
+
+    #[test]
+    fn shows_what_passing_a_function_through_depends_on() {
+        let inventory = inventory(&host(), None).unwrap();
+        assert_eq!(inventory.errors, [""; 0]);
+        let pins: Vec<&str> = inventory.devices.iter().map(|device| device.pin.as_str()).collect();
+        assert_eq!(
+            pins,
+            [
+                "{address: \"0000:03:00.0\", id: \"8086:10c9\"}",
+                "{pf: \"0000:03:00.0\", vf: 0}",
+                "{pf: \"0000:03:00.0\", vf: 1}"
+            ]
+        );
+        let text = table(&inventory.devices);
+        let row = |at: usize| text.lines().nth(at).unwrap().split("  ").filter(|cell| !cell.is_empty());
+        let cells = |at: usize| row(at).map(str::trim).collect::<Vec<_>>();
+        assert_eq!(cells(1)[..3], ["0000:03:00.0", "PF 2/7", "8086:10c9"], "{text}");
+        assert_eq!(cells(2)[..3], ["0000:03:10.0", "VF 0 of 0000:03:00.0", "8086:10ca"], "{text}");
+        assert!(cells(3).contains(&"7 (+1)") && text.contains("# group with 0000:03:10.0"), "{text}");
+    }
+
+    #[test]
+    fn a_selector_narrows_it_down() {
+        let found = |selector: &str| -> Vec<PciAddress> {
+            let devices = inventory(&host(), Some(&selector.parse().unwrap())).unwrap().devices;
+            devices.iter().map(|device| device.address).collect()
+        };
+        assert_eq!(found("0000:03:10.2"), ["0000:03:10.2".parse().unwrap()]);
+        assert_eq!(found("8086:10ca").len(), 2);
+        assert_eq!(found("::0300").len(), 0);
+    }
 }

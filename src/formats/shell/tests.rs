@@ -63,7 +63,8 @@ fn deep_nesting_is_refused_and_not_followed() {
 #[test]
 fn a_piece_is_spelled_as_its_quotes_demand() {
     let spelled = |quoting, value| {
-        respell(b"<x>", &[1..2], quoting, value).map(|text| String::from_utf8(text).unwrap())
+        respell(b"<x>", std::slice::from_ref(&(1..2)), quoting, value)
+            .map(|text| String::from_utf8(text).unwrap())
     };
     assert_eq!(spelled(Quoting::Double, "a\"$b`\\").as_deref(), Some("<a\\\"\\$b\\`\\\\>"));
     assert_eq!(spelled(Quoting::Single, "a\"$b").as_deref(), Some("<a\"$b>"));
