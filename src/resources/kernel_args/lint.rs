@@ -28,14 +28,22 @@ enum Processor {
 }
 
 impl Platform {
-    /// Reads `/proc/cpuinfo` and which initramfs generator is there.
+    /// Reads which IOMMU the firmware describes, else `/proc/cpuinfo`, and which initramfs generator is there.
+    ///
+    /// The table decides which driver comes up (`drivers/iommu/intel/dmar.c`, `drivers/iommu/amd/init.c`): virtual
+    /// machines and processors of other makers have Intel's IOMMU, too.
     ///
     /// # Errors
     /// When the host does not answer.
     pub fn observe(host: &dyn ReadHost) -> Result<Self, HostError> {
         let text = host.text(Path::new("/proc/cpuinfo"))?.unwrap_or_default();
         let has = |needle: &str| text.lines().any(|line| line.contains(needle));
-        let processor = if has("GenuineIntel") {
+        let table = |name: &str| host.exists(&Path::new("/sys/firmware/acpi/tables").join(name));
+        let processor = if table("DMAR")? {
+            Processor::Intel
+        } else if table("IVRS")? {
+            Processor::Amd
+        } else if has("GenuineIntel") {
             Processor::Intel
         } else if has("AuthenticAMD") || has("HygonGenuine") {
             Processor::Amd

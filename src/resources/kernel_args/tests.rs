@@ -242,6 +242,14 @@ fn arguments_without_a_reader_are_warned_about() {
     assert_eq!(warned(arm, "intel_iommu=on"), ["argument-without-reader"]);
     assert_eq!(warned(intel, "amd_iommu=force_enable"), ["argument-without-reader"]);
     assert_eq!(warned(amd, "amd_iommu=force_enable"), [""; 0]);
+    for (table, codes_of_intel_iommu) in [("DMAR", vec![]), ("IVRS", vec!["argument-without-reader"])] {
+        // A virtual machine may show an AMD processor and Intel's IOMMU, or the other way round.
+        for processor in [intel, amd] {
+            let path = format!("/sys/firmware/acpi/tables/{table}");
+            let host = host(Reach::Tree, &[(GRUB, ""), processor, (&path, "")]);
+            assert_eq!(codes(&judge(&host, "kernel_args: [intel_iommu=on]")), codes_of_intel_iommu);
+        }
+    }
     assert_eq!(warned(intel, "iommu=pt"), [""; 0]);
     assert_eq!(warned(arm, "iommu=pt"), ["argument-without-reader"]);
     assert_eq!(warned(("/etc/initramfs-tools/modules", ""), "rd.driver.pre=vfio-pci"), ["argument-without-reader"]);

@@ -1,5 +1,6 @@
 """Each resource alone on a running machine; every apply does what its dry run predicted."""
 
+from lab import observe
 from lab.prediction import apply
 from lab.scenario import DOCUMENT, check, equal, reconcile, report
 
@@ -88,8 +89,6 @@ qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
 
 def other_host(scenario):
     """A document for another host, then IOMMU off: clear words, nothing changed, the machine boots."""
-    from lab import observe
-
     machine = scenario.machine()
     igb = machine.address("igb0")
     document = f"""\
