@@ -1,6 +1,5 @@
 """Each resource alone on a running machine; every apply does what its dry run predicted."""
 
-from lab import observe
 from lab.prediction import apply
 from lab.scenario import DOCUMENT, check, equal, reconcile, report
 
@@ -85,37 +84,6 @@ qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
         machine.run("sed -i s,/dev/vfio/other,, /etc/libvirt/qemu.conf", check=False)
         equal(machine.out("ls /etc/udev/rules.d /etc/modules-load.d | grep reconcile", check=False), "", "files of ours")
         scenario.log(f"qemu.conf as before: {machine.out('sha256sum /etc/libvirt/qemu.conf') == pristine}")
-
-
-def other_host(scenario):
-    """A document for another host, then IOMMU off: clear words, nothing changed, the machine boots."""
-    machine = scenario.machine()
-    igb = machine.address("igb0")
-    document = f"""\
-version: 1
-vfio_pci:
-  devices: ["0000:7f:00.0", {{address: "{igb}", id: "10de:11bf"}}, {{pf: "0000:7e:00.0", vf: 3}}]
-sriov: [{{device: "0000:7e:00.0", vfs: 4, driver: vfio-pci}}, {{device: "{igb}", vfs: 99}}]
-"""
-    with scenario.step("a document for another host changes nothing live"):
-        machine.write(DOCUMENT, document)
-        before = observe.attributes(machine)
-        done = reconcile(machine, "--yes", status={1, 4})
-        for word in ("0000:7f:00.0", "10de:11bf", "0000:7e:00.0"):
-            check(word in done.stdout + done.stderr, f"not named: {word}\n{done!r}")
-        equal(observe.difference(before, observe.attributes(machine)), [], "what changed")
-    with scenario.step("intel_iommu=off"):
-        machine.run(f"rm {DOCUMENT}; reconcile --yes -c /dev/null", check=False)
-        machine.run("mkdir -p /etc/default/grub.d; echo 'GRUB_CMDLINE_LINUX_DEFAULT=\"intel_iommu=off\"' > /etc/default/grub.d/off.cfg; "
-                    "update-grub; systemctl enable reconcile")
-        machine.write(DOCUMENT, f'version: 1\nmodules: [vfio_pci]\nvfio_pci: {{devices: ["{igb}"]}}\n')
-        machine.reboot()
-        equal(machine.out("ls /sys/kernel/iommu_groups"), "", "IOMMU groups")
-        equal(machine.driver(igb), "igb", "driver while there is no IOMMU")
-        done = reconcile(machine, "--yes")
-        scenario.log(repr(done))
-        check(done.status in (1, 4) and "IOMMU" in done.stdout + done.stderr, lambda: repr(done))
-        equal(machine.driver(igb), "igb", "driver while there is no IOMMU")
 
 
 def unit(scenario):
