@@ -199,9 +199,9 @@ const CASES: &[(EditCase, bool)] = &[
             drop_in: "",
             present: &[],
             absent: &["xquiet"],
-            after: ("", "", &[]),
+            after: ("GRUB_CMDLINE_LINUX=\"\"''\" y\"\n", "", &["y"]),
         },
-        false,
+        true,
     ),
     (
         EditCase {
