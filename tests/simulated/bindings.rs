@@ -57,6 +57,20 @@ fn ids_bind_every_match_and_names_only_what_they_name() {
 }
 
 #[test]
+fn no_rule_keeps_a_native_driver_from_a_function_that_vfio_pci_cannot_take() {
+    let has_rule = |document: &Document, host: &SimulatedHost<'_>| {
+        find(document, host, &Memory::default()).0.iter().any(|item| item.item.contains(RULES))
+    };
+    let mut document = devices(&[device(NO_GROUP)]);
+    assert!(has_rule(&devices(&[device(GPU)]), &machine()));
+    assert!(!has_rule(&document, &machine()), "the IOMMU is off, and nothing here turns it on");
+    let place = Place { file: "host.yaml".into(), line: 1, column: 1 };
+    let present = vec![Entry::new("intel_iommu=on".parse().unwrap(), place)];
+    document.kernel_args = Some(KernelArgs { present, absent: Vec::new() });
+    assert!(has_rule(&document, &machine()), "the next boot turns the IOMMU on");
+}
+
+#[test]
 fn what_has_to_come_first_is_named() {
     let with_args = |present: &[&str], absent: &[&str]| {
         let args = |texts: &[&str]| {

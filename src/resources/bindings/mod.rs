@@ -88,7 +88,7 @@ impl Resource for Bindings {
         let devices = &facts.devices;
         let claimed: BTreeSet<PciAddress> = claims.iter().filter_map(Claim::address).collect();
         let managed = document.vfio_pci.as_ref().is_some_and(|vfio| vfio.devices.is_some());
-        let rules = managed.then(|| Rules::of(&claims, devices));
+        let rules = managed.then(|| Rules::of(&claims, devices, document));
         let wanted = claims.into_iter().map(|claim| {
             let target = claim.target.as_ref().ok().copied();
             let group = target.map(|target| devices.group_of(target, document));

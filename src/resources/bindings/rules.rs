@@ -14,11 +14,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Bindings;
+use crate::document::Document;
 use crate::engine::devices::{Claim, Devices, Target};
 use crate::host::{Pci, pci};
 use crate::initramfs::{self, Carries};
 use crate::plan::{
-    Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict, Warning,
+    Blocker, Change, Disruption, FileState, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Step, Verdict, Warning,
 };
 use crate::resources::{HEADER, ObserveError, Observer, Resource as _, is_own, section_vanished};
 use crate::types::{DeviceRef, ModuleName, PciAddress, PciId, Selector};
@@ -40,26 +41,36 @@ pub(super) struct Rules(BTreeMap<PciAddress, Rule>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     line: String,
-    /// Whether this host has the function, or cannot tell. A rule is not made for a function that is missing; one that
-    /// was made before it went stays, for it may come back.
-    here: bool,
+    /// Whether this host has the function, in an IOMMU group or after a reboot in one, or cannot tell. A rule is not
+    /// made for any other; one that was made before the function or the IOMMU went stays, for it may come back.
+    called_for: bool,
 }
 
 impl Rules {
-    pub(super) fn of(claims: &[Claim], devices: &Devices) -> Self {
+    pub(super) fn of(claims: &[Claim], devices: &Devices, document: &Document) -> Self {
         let rules = claims.iter().filter_map(|claim| {
             let (address, card) = rule(claim, devices)?;
-            Some((address, Rule { line: line(address, card), here: claim.target.is_ok() || !devices.shown() }))
+            let called_for = match claim.target {
+                Ok(target) => !without_iommu(target, devices, document),
+                Err(_) => !devices.shown(),
+            };
+            Some((address, Rule { line: line(address, card), called_for }))
         });
         Self(rules.collect())
     }
 
     /// The whole file, given what stands there; empty where no function needs a rule.
     fn render(&self, standing: &str) -> String {
-        let wanted = |rule: &&Rule| rule.here || standing.lines().any(|line| line == rule.line);
+        let wanted = |rule: &&Rule| rule.called_for || standing.lines().any(|line| line == rule.line);
         let lines: Vec<&str> = self.0.values().filter(wanted).map(|rule| rule.line.as_str()).collect();
         if lines.is_empty() { String::new() } else { format!("{HEADER}{}\n", lines.join("\n")) }
     }
+}
+
+/// Whether vfio-pci will not take the function at the next boot either (`vfio_register_group_dev`): a rule would only
+/// keep its native driver from it.
+fn without_iommu(target: Target, devices: &Devices, document: &Document) -> bool {
+    matches!(devices.group_of(target, document), Err(unknown) if unknown.on == Blocker::Host)
 }
 
 fn line(address: PciAddress, card: Option<Card>) -> String {

@@ -45,3 +45,5 @@ def no_iommu(scenario, machine, igb):
         scenario.log(next(line for line in (done.stdout + done.stderr).splitlines() if "IOMMU" in line).strip())
         equal(machine.driver(igb), "igb", "driver while there is no IOMMU")
         equal(machine.read(f"/sys/bus/pci/devices/{igb}/driver_override"), "(null)", "override")
+        # It would keep igb from the function at the next boot, and vfio-pci could not take it.
+        equal(machine.run(f"grep -r {igb} /etc/udev/rules.d", check=False).stdout, "", "a rule for the function")
