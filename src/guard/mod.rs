@@ -61,6 +61,22 @@ impl Taking {
     }
 }
 
+impl Taking {
+    fn objection(self, users: &mut Users<'_>) -> Option<Objection> {
+        let reasons = self.users(users).unwrap_or_else(|error| vec![unknown(&error)]);
+        if reasons.is_empty() {
+            return None;
+        }
+        let remedies: BTreeSet<String> = reasons.iter().filter_map(|reason| reason.remedy.clone()).collect();
+        let remedies: Vec<String> = remedies.into_iter().collect();
+        Some(Objection {
+            subject: self.function().to_string(),
+            chain: [vec![self.reason()], reasons].concat(),
+            lifted_by: LiftedBy::Operator(remedies.join("; ")),
+        })
+    }
+}
+
 fn is_pci_driver(directory: &Path) -> bool {
     directory.ends_with("driver") || directory.parent().is_some_and(|parent| parent.ends_with("pci/drivers"))
 }
@@ -80,27 +96,26 @@ pub fn review<'a>(items: impl IntoIterator<Item = &'a mut ItemVerdict>, host: &d
 
 fn objection(change: &Change, users: &mut Users<'_>) -> Option<Objection> {
     let takings: BTreeSet<Taking> = change.steps.iter().filter_map(Taking::by).collect();
-    for taking in takings {
-        let reasons = taking.users(users).unwrap_or_else(|error| vec![unknown(&error)]);
-        if !reasons.is_empty() {
-            let remedies: BTreeSet<String> =
-                reasons.iter().filter_map(|reason| reason.remedy.clone()).collect();
-            let remedies: Vec<String> = remedies.into_iter().collect();
-            return Some(Objection {
-                subject: taking.function().to_string(),
-                chain: [vec![taking.reason()], reasons].concat(),
-                lifted_by: LiftedBy::Operator(remedies.join("; ")),
-            });
-        }
-    }
-    None
+    takings.into_iter().find_map(|taking| taking.objection(users))
 }
+
+/// Why `function` cannot be taken from its driver, if something uses it.
+pub fn losing(function: PciAddress, users: &mut Users<'_>) -> Option<Objection> {
+    Taking::Function(function).objection(users)
+}
+
+/// Whether something is known to use the function, and not only possible.
+pub fn is_certain(objection: &Objection) -> bool {
+    objection.chain.iter().all(|reason| reason.code != UNKNOWN)
+}
+
+const UNKNOWN: &str = "users-unknown";
 
 fn unknown(error: &HostError) -> Reason {
     let cause = error.reason();
     let text = format!("nothing tells whether it is in use: {}", cause.text);
     let remedy = cause.remedy.unwrap_or_else(|| "see to it that this can be read".to_owned());
-    Reason::new("users-unknown", text).remedy(remedy)
+    Reason::new(UNKNOWN, text).remedy(remedy)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::precedence::{BootArgs, OnCommandLine, Rival, Rivals};
 use super::{Findings, ObserveError, Observer, Resource};
 use crate::document::Document;
 use crate::engine::Facts;
-use crate::engine::devices::claims;
+use crate::engine::devices::{claims, refused_ids};
 use crate::formats::modprobe::{Config, Content, Directive, lines, split_arguments};
 use crate::host::Pci;
 use crate::host::kmod;
@@ -44,6 +44,8 @@ pub struct VfioIds;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     ids: Vec<(VfioId, Place)>,
+    /// Those that would take a function which must not go to vfio-pci.
+    refused: BTreeMap<VfioId, Objection>,
     on_command_line: OnCommandLine,
     /// Whether modprobe.d reaches vfio-pci in at least one installed kernel.
     is_module: bool,
@@ -83,8 +85,10 @@ impl Resource for VfioIds {
         let mut seen = BTreeSet::new();
         let new = entries.iter().filter(|entry| seen.insert(entry.value));
         let ids: Vec<(VfioId, Place)> = new.map(|entry| (entry.value, entry.place.clone())).collect();
+        let refused = refused_ids(document, facts);
+        let allowed = ids.iter().filter(|(id, _)| !refused.contains_key(id));
         let addresses: BTreeSet<PciAddress> =
-            ids.iter().flat_map(|(id, _)| facts.devices.matches(id)).copied().collect();
+            allowed.flat_map(|(id, _)| facts.devices.matches(id)).copied().collect();
         let handed_over = claims(document, facts).into_iter().filter(|claim| claim.driver.is_vfio());
         let handed = handed_over.filter_map(|claim| Some((claim.address()?, claim.entry.is_some())));
         let handed: BTreeMap<PciAddress, bool> = handed.collect();
@@ -112,6 +116,7 @@ impl Resource for VfioIds {
                 .collect(),
             beyond: beyond.collect(),
             handed: handed.into_keys().collect(),
+            refused,
             ids,
         })
     }
@@ -122,7 +127,8 @@ impl Resource for VfioIds {
         let hook = match generator.and_then(|generator| generator.image_files(&[]).into_iter().next()) {
             Some(image) => {
                 let file = OwnFile::read(host, &image.path)?;
-                Some((file, (spec.is_module && !spec.ids.is_empty()).then_some(image)))
+                let claims_any = spec.ids.iter().any(|(id, _)| !spec.refused.contains_key(id));
+                Some((file, (spec.is_module && claims_any).then_some(image)))
             }
             None => None,
         };
@@ -144,7 +150,8 @@ impl Resource for VfioIds {
         })
     }
 
-    fn diff(spec: &Spec, state: &State) -> Findings {
+    fn diff(all: &Spec, state: &State) -> Findings {
+        let spec = &all.allowed(&state.file);
         let others = state.early.others(&state.file.others(&state.config));
         let Ok(vfio_pci) = "vfio_pci".parse::<ModuleName>() else { return Findings::default() };
         let rivals = Rivals::of((&others, &state.boot_args), &vfio_pci, "ids", FILE, &spec.on_command_line);
@@ -183,9 +190,9 @@ impl Resource for VfioIds {
         let late = Rewrite::new(&state.file, &late, item_of);
         let early = Rewrite::new(&state.early, &early, item_of);
         let mut known = BTreeSet::new();
-        for (id, place) in &spec.ids {
+        for (id, place) in &all.ids {
             let item = id.to_string();
-            let verdict = match &refused {
+            let verdict = match all.refused.get(id).or(refused.as_ref()) {
                 Some(objection) => Verdict::Refused(objection.clone()),
                 None => {
                     let reason = if late.has(&item) {
@@ -260,6 +267,15 @@ fn item_of(line: &str) -> Vec<ItemLine> {
 }
 
 impl Spec {
+    /// The ids without those that are refused; one that stands in our file already stays there.
+    fn allowed(&self, file: &OwnFile) -> Self {
+        let standing: BTreeSet<String> =
+            file.lines().iter().flat_map(|line| item_of(line)).map(|(item, _)| item).collect();
+        let mut spec = self.clone();
+        spec.ids.retain(|(id, _)| !self.refused.contains_key(id) || standing.contains(&id.to_string()));
+        spec
+    }
+
     fn wanted(&self) -> BTreeSet<Result<VfioId, String>> {
         self.ids.iter().map(|(id, _)| Ok(*id)).collect()
     }

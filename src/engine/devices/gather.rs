@@ -1,14 +1,16 @@
 //! Gathers the facts: only of functions that the document concerns, a full scan only for ids and filters.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Devices, FunctionFacts, Resolved};
 use crate::document::Document;
+use crate::guard;
 use crate::host::pci::{Scan, described};
-use crate::host::{Pci, ReadHost};
-use crate::plan::{Reason, Warning};
+use crate::host::{Pci, Reach, ReadHost, Users};
+use crate::plan::{Objection, Reason, Warning};
 use crate::resources::ObserveError;
 use crate::types::{DeviceRef, Entry, PciAddress, PinnedDevice, Selector};
 
@@ -64,10 +66,31 @@ impl Devices {
             devices.check_pin(&pci, entry)?;
         }
         devices.warn_of_twins(&pci, &named)?;
+        devices.find_users(document, host);
         devices.warnings.sort();
         devices.warnings.dedup();
         devices.scan = pci.into_scan();
         Ok(devices)
+    }
+
+    /// Looks for users of the functions that `vfio_pci` gives away and that a native driver still has.
+    fn find_users(&mut self, document: &Document, host: &dyn ReadHost) {
+        let entries = document.vfio_pci.iter().flat_map(|vfio| vfio.devices.iter().flatten());
+        let named = entries.filter_map(|entry| match self.resolve(&entry.value.device) {
+            Resolved::One(address) => Some(address),
+            _ => None,
+        });
+        let given: BTreeSet<PciAddress> = named.chain(self.matched.values().flatten().copied()).collect();
+        let has_native = |address: &PciAddress| {
+            let facts = self.functions.get(address);
+            facts.and_then(|facts| facts.driver.as_ref()).is_some_and(|driver| !driver.is_vfio())
+        };
+        // A tree may lack what tells; what is to be made live there is the machine's own decision.
+        let counts = |objection: &Objection| host.reach() == Reach::Machine || guard::is_certain(objection);
+        let mut users = Users::new(host);
+        let natives = given.iter().copied().filter(has_native);
+        let found = natives.filter_map(|address| Some((address, guard::losing(address, &mut users)?)));
+        self.in_use = found.filter(|(_, objection)| counts(objection)).collect();
     }
 
     fn look_up(&self, pci: &Pci<'_>, device: &DeviceRef) -> Result<Resolved, ObserveError> {

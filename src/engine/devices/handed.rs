@@ -7,7 +7,7 @@ use super::{Devices, FunctionFacts, GroupUnknown, Resolved};
 use crate::document::Document;
 use crate::engine::Facts;
 use crate::plan::{LiftedBy, Objection, Reason};
-use crate::types::{DriverName, IommuGroup, PciAddress, PinnedDevice};
+use crate::types::{DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
 /// A function to bind: one that exists, or a VF that its PF does not have yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,7 +190,8 @@ impl Claims<'_> {
         };
         if let Target::Function(address) = target {
             let refusal = self.devices.function(address).and_then(|facts| self.refusal(facts, &claim));
-            claim.refused = claim.refused.or(refusal);
+            let in_use = || self.devices.in_use(address).filter(|_| claim.driver.is_vfio()).cloned();
+            claim.refused = claim.refused.take().or(refusal).or_else(in_use);
         }
         self.found.entry(target).or_insert(claim);
     }
@@ -240,6 +241,23 @@ impl Claims<'_> {
             None => None,
         }
     }
+}
+
+/// The ids that would give vfio-pci a function which must not go to it, each with why: at the next boot an id takes every
+/// function that it matches.
+pub fn refused_ids(document: &Document, facts: &Facts) -> BTreeMap<VfioId, Objection> {
+    let claims = claims(document, facts);
+    let refused: BTreeMap<PciAddress, &Objection> =
+        claims.iter().filter_map(|claim| Some((claim.address()?, claim.refused.as_ref()?))).collect();
+    let ids = document.vfio_pci.iter().filter_map(|vfio| vfio.ids.as_deref()).flatten();
+    let found = ids.filter_map(|entry| {
+        let matched = facts.devices.matches(&entry.value);
+        let (address, why) = matched.iter().find_map(|address| Some((address, *refused.get(address)?)))?;
+        let text = format!("at the next boot {} takes {address}, which must not go to vfio-pci", entry.value);
+        let chain = [vec![Reason::new("id-takes", text).at(&entry.place)], why.chain.clone()].concat();
+        Some((entry.value, Objection { subject: entry.value.to_string(), chain, ..why.clone() }))
+    });
+    found.collect()
 }
 
 /// Why a filter that matches several functions means none of them.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use group::GroupUnknown;
 pub(crate) use handed::several;
-pub use handed::{Claim, Handed, Target, claims, handed_to_vfio};
+pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, refused_ids};
 
 use crate::host::pci::{Function, Scan, SriovFacts};
 use crate::plan::{Blocker, Objection, Reason, Verdict, Warning};
@@ -66,6 +66,7 @@ pub struct Devices {
     functions: BTreeMap<PciAddress, FunctionFacts>,
     groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
     objections: BTreeMap<PinnedDevice, Objection>,
+    in_use: BTreeMap<PciAddress, Objection>,
     warnings: Vec<Warning>,
     /// Every function, where a filter or an id made it necessary to look at all of them.
     pub scan: Option<Arc<Scan>>,
@@ -107,6 +108,11 @@ impl Devices {
     /// Why an entry is refused: another card than the pinned one sits there.
     pub fn objection(&self, device: &PinnedDevice) -> Option<&Objection> {
         self.objections.get(device)
+    }
+
+    /// Why a function cannot go to a guest now, nor at the next boot: the host itself uses it through its native driver.
+    pub fn in_use(&self, address: PciAddress) -> Option<&Objection> {
+        self.in_use.get(&address)
     }
 
     /// What the operator should know about the entries themselves.

@@ -55,6 +55,8 @@ fn host() -> SimulatedHost<'static> {
         host.put_file(pci::attribute(pf, name), format!("{text}\n"));
     }
     host.put_driver(pf, &"hinic".parse().unwrap());
+    host.put_file("/proc/net/route", "Iface\n");
+    host.put_file("/proc/self/mountinfo", "");
     host
 }
 

@@ -3,6 +3,7 @@
 use crate::boot::is_meant;
 use crate::document::Document;
 use crate::engine::Facts;
+use crate::engine::devices::refused_ids;
 use crate::resources::vfio_ids;
 use crate::types::KernelArg;
 
@@ -75,6 +76,9 @@ fn contributed(document: &Document, facts: &Facts) -> Option<Vec<(KernelArg, Str
     if !facts.kernels.vfio_pci_builtin() {
         return None;
     }
+    // Ids that must not take effect are refused by their own section.
+    let refused = refused_ids(document, facts);
+    let ids: Vec<_> = ids.iter().filter(|entry| !refused.contains_key(&entry.value)).collect();
     let mut values: Vec<String> = Vec::new();
     for id in ids.iter().map(|entry| entry.value.to_string()) {
         if !values.contains(&id) {
