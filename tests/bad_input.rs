@@ -11,7 +11,7 @@ use std::path::Path;
 
 use support::command::{Outcome, RECONCILE, bare, outcome_of, reconcile};
 use support::snapshot::Snapshot;
-use support::workplace;
+use support::{repository, workplace};
 
 /// Runs with each of the verbs that read a document, and checks that nothing in the workplace has changed. What they
 /// say is the same for all of them; as JSON it is one document on standard output.
@@ -371,5 +371,19 @@ fn a_broken_sysfs_stops_what_needs_it_only() {
             let changed = changed(&report);
             assert!(changed.contains(&"modules") && changed.contains(&"blacklist"), "{what}: {changed:?}");
         }
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_no_silent_success() {
+    for (arguments, stdout, said) in [
+        (["schema", "--color=never"], "/dev/full", "cannot write to standard output"),
+        (["schema", "--color=never"], "/dev/null", ""),
+        (["schema", "-ojson"], "/dev/full", "cannot write to standard output"),
+    ] {
+        let full = fs::OpenOptions::new().write(true).open(stdout).unwrap();
+        let output = bare(RECONCILE, repository()).args(arguments).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(said) && (stderr.is_empty() == said.is_empty()), "{arguments:?}: {stderr}");
     }
 }

@@ -51,16 +51,26 @@ impl Output {
             return;
         }
         let mut stream = AutoStream::new(io::stdout().lock(), self.colour);
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        self.printed(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
+    }
+
+    /// Says so where standard output took nothing, as on a full disk; the status tells of the host all the same.
+    fn printed(&self, result: io::Result<()>) {
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.error(&format!("cannot write to standard output: {error}"));
+        }
     }
 
     /// Prints one JSON document to standard output, in every verbosity.
     pub(super) fn document(&self, document: &impl Serialize) {
         let mut stream = io::stdout().lock();
-        let _ = serde_json::to_writer_pretty(&mut stream, document)
+        let written = serde_json::to_writer_pretty(&mut stream, document)
             .map_err(io::Error::from)
             .and_then(|()| stream.write_all(b"\n"))
             .and_then(|()| stream.flush());
+        self.printed(written);
     }
 
     /// Prints a report in the wanted form; as JSON it is always whole.
