@@ -13,6 +13,7 @@ use std::path::Path;
 use super::own_file::{ItemLine, OwnFile, Rewrite};
 use super::{AtBoot, Findings, ObserveError, Observer, Resource, section_vanished};
 use crate::document::Document;
+use crate::engine::devices::handed_to_vfio;
 use crate::engine::Facts;
 use crate::formats::modprobe::Config;
 use crate::host::kernels::{InKernels, Presence};
@@ -69,12 +70,12 @@ impl Resource for Modules {
     type Spec = Spec;
     type State = State;
 
-    fn derive(document: &Document, _facts: &Facts) -> Option<Spec> {
+    fn derive(document: &Document, facts: &Facts) -> Option<Spec> {
         let mut modules = BTreeMap::new();
         for entry in document.modules.iter().flatten() {
             modules.entry(entry.value.clone()).or_insert_with(|| entry.place.to_string());
         }
-        if let (Some(origin), Ok(module)) = (hands_to_vfio(document), CONTRIBUTED.parse()) {
+        if let (Some(origin), Ok(module)) = (hands_to_vfio(document, facts), CONTRIBUTED.parse()) {
             modules.entry(module).or_insert(origin);
         }
         let managed = document.modules.is_some();
@@ -171,8 +172,9 @@ impl Resource for Modules {
     }
 }
 
-/// Which entry of the document hands a function to vfio-pci, if one does.
-fn hands_to_vfio(document: &Document) -> Option<String> {
+/// Which entry of the document hands a function to vfio-pci, if one does. An id counts before a card with it is there;
+/// a function that is named has to be: a document for another host loads nothing.
+fn hands_to_vfio(document: &Document, facts: &Facts) -> Option<String> {
     let vfio = document.vfio_pci.as_ref();
     let ids = vfio.and_then(|vfio| vfio.ids.as_ref()?.first()).map(|entry| ("vfio_pci.ids", &entry.place));
     let devices =
@@ -182,7 +184,8 @@ fn hands_to_vfio(document: &Document) -> Option<String> {
             && entry.value.driver.as_ref().is_some_and(|driver| *driver == DriverName::vfio_pci())
     });
     let vfs = vfs.map(|entry| ("sriov.driver", &entry.place));
-    ids.or(devices).or(vfs).map(|(section, place)| format!("{section} ({place})"))
+    let named = devices.or(vfs).filter(|_| !facts.devices.shown() || !handed_to_vfio(document, facts).is_empty());
+    ids.or(named).map(|(section, place)| format!("{section} ({place})"))
 }
 
 /// The module that a line of our file is about.
