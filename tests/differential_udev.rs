@@ -14,7 +14,7 @@ use reconcile::host::{EmptyHost, Reach, SimulatedHost};
 use reconcile::plan::{Step, Verdict};
 use reconcile::resources::bindings::Bindings;
 use reconcile::resources::{Observer, Resource};
-use reconcile::types::{DeviceRef, Entry, PciId, Pin, PinnedDevice, Place, Selector};
+use reconcile::types::{DeviceRef, Entry, IommuGroup, PciId, Pin, PinnedDevice, Place, Selector};
 
 const NAME: &str = "10-reconcile-vfio.rules";
 
@@ -48,8 +48,10 @@ fn functions() -> Vec<Function> {
 /// The rules for these entries on a host that has `functions`.
 fn rules(functions: &[Function], devices: Vec<PinnedDevice>) -> String {
     let mut host = SimulatedHost::new(&EmptyHost(Reach::Machine));
-    for function in functions {
+    for (function, group) in functions.iter().zip(0..) {
         host.put_function(function);
+        // Without an IOMMU there would be no rule.
+        host.put_in_group(function.address, IommuGroup::Number(group));
     }
     let place = Place { file: "host.yaml".into(), line: 1, column: 1 };
     let devices = devices.into_iter().map(|device| Entry::new(device, place.clone())).collect();
