@@ -29,7 +29,8 @@ json.dump({name: next((e.message for e in validator.iter_errors(d)), None) for n
 
 /// Why each document does not validate; `None` where it does.
 fn validate(documents: &BTreeMap<String, Value>) -> BTreeMap<String, Option<String>> {
-    let mut python = Command::new("python3")
+    // The interpreter that the package python3-jsonschema is for.
+    let mut python = Command::new("/usr/bin/python3")
         .args(["-c", VALIDATE])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
