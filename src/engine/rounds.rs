@@ -15,7 +15,7 @@ use super::{Facts, Memory};
 use crate::document::Document;
 use crate::host::pci::{self, Scan};
 use crate::host::{Host, StepError};
-use crate::plan::{Blocker, Change, Phase, Step, Subject, Verdict};
+use crate::plan::{Blocker, Bytes, Change, Phase, Step, Subject, Verdict};
 use crate::resources::ObserveError;
 
 /// More rounds than the longest chain (VFs, their drivers, their groups, the ACL) needs; a plan that still changes
@@ -119,14 +119,16 @@ pub struct Engine<'a> {
     pub wait: Duration,
 }
 
-/// A change's identity over rounds: what it is about, and what it does, whatever stood there before.
-type Identity = (&'static str, String, Phase, Vec<(String, Option<String>)>);
+/// A change's identity over rounds: what it is about, and what it does, whatever stood there before. A file that a later
+/// round wants with another content (somebody else changed it, a group became known) is another change.
+type Identity = (&'static str, String, Phase, Vec<(String, Option<Bytes>)>);
 
 fn identity(resource: &'static str, item: &str, change: &Change) -> Identity {
     let act = |step: &Step| {
         let value = match step {
-            Step::WriteAttr { value, .. } => Some(value.clone()),
-            Step::WriteFile { .. } | Step::RemoveFile { .. } | Step::Run { .. } => None,
+            Step::WriteAttr { value, .. } => Some(value.as_str().into()),
+            Step::WriteFile { after, .. } => Some(after.clone()),
+            Step::RemoveFile { .. } | Step::Run { .. } => None,
         };
         (step.target(), value)
     };
@@ -307,4 +309,34 @@ fn missing_functions(plan: &Plan) -> Vec<Missing> {
         Some(Missing { name, shown_by: address.map(shown_by) })
     });
     missing.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Disruption, FileState, Reason};
+
+    #[test]
+    fn a_file_with_another_content_is_another_change() {
+        let writing = |content: &str, before: &str| {
+            let before = FileState::File {
+                bytes: before.into(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime_ns: 0,
+                xattrs: BTreeMap::new(),
+            };
+            let step = Step::WriteFile {
+                path: "/etc/libvirt/qemu.conf".into(),
+                before,
+                after: content.into(),
+                mode: 0o644,
+            };
+            let reason = Reason::new("test", "a test");
+            identity("qemu_acl", "a", &Change::new(Phase::Persisted, vec![step], Disruption::Nothing, reason))
+        };
+        assert_eq!(writing("a", "x"), writing("a", "y"), "asked for again, it had no effect");
+        assert_ne!(writing("a", "x"), writing("b", "x"));
+    }
 }
