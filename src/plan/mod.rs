@@ -2,10 +2,12 @@
 //!
 //! Everything here is plain data: what is printed is the value that is executed, and a saved plan can be read back.
 
+mod because;
 mod followup;
 mod step;
 mod verdict;
 
+pub use because::{Because, UnknownLoss};
 pub use followup::Followup;
 pub use step::{Bytes, FileState, Step};
 pub use verdict::{
