@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::host::{HostError, ReadHost, Users};
+use crate::host::{ReadHost, UNKNOWN_USE, Use, Users};
 use crate::plan::{Change, ItemVerdict, LiftedBy, Objection, Reason, Step, Verdict};
 use crate::types::PciAddress;
 
@@ -44,7 +44,7 @@ impl Taking {
         }
     }
 
-    fn users(self, users: &mut Users<'_>) -> Result<Vec<Reason>, HostError> {
+    fn uses(self, users: &mut Users<'_>) -> Vec<Use> {
         match self {
             Self::Function(function) => users.of(function),
             Self::Vfs(pf) => users.of_vfs(pf),
@@ -63,10 +63,11 @@ impl Taking {
 
 impl Taking {
     fn objection(self, users: &mut Users<'_>) -> Option<Objection> {
-        let reasons = self.users(users).unwrap_or_else(|error| vec![unknown(&error)]);
-        if reasons.is_empty() {
+        let uses = self.uses(users);
+        if uses.is_empty() {
             return None;
         }
+        let reasons: Vec<Reason> = uses.into_iter().flat_map(|found| found.chain).collect();
         let remedies: BTreeSet<String> = reasons.iter().filter_map(|reason| reason.remedy.clone()).collect();
         let remedies: Vec<String> = remedies.into_iter().collect();
         Some(Objection {
@@ -106,16 +107,7 @@ pub fn losing(function: PciAddress, users: &mut Users<'_>) -> Option<Objection> 
 
 /// Whether something is known to use the function, and not only possible.
 pub fn is_certain(objection: &Objection) -> bool {
-    objection.chain.iter().all(|reason| reason.code != UNKNOWN)
-}
-
-const UNKNOWN: &str = "users-unknown";
-
-fn unknown(error: &HostError) -> Reason {
-    let cause = error.reason();
-    let text = format!("nothing tells whether it is in use: {}", cause.text);
-    let remedy = cause.remedy.unwrap_or_else(|| "see to it that this can be read".to_owned());
-    Reason::new(UNKNOWN, text).remedy(remedy)
+    objection.chain.iter().all(|reason| reason.code != UNKNOWN_USE)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use empty::EmptyHost;
 pub use error::{HostError, StepError};
-pub use in_use::Users;
+pub use in_use::{UNKNOWN_USE, Use, Users};
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
 pub use machine::{LongSteps, Machine};

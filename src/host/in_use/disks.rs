@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Below, required};
+use super::{Below, UNKNOWN_USE, Use, required};
 use crate::host::{FileKind, HostError, ReadHost};
-use crate::plan::Reason;
+use crate::plan::{Because, Reason};
 
 /// The block devices that are in use by something other than a block device.
 #[derive(Debug, Default)]
@@ -70,8 +70,8 @@ impl Disks {
     }
 
     /// The users of the disks of a function.
-    pub(super) fn users(&self, host: &dyn ReadHost, below: &Below) -> Result<Vec<Reason>, HostError> {
-        let mut search = Search { disks: self, host, reasons: Vec::new(), seen: BTreeSet::new() };
+    pub(super) fn users(&self, host: &dyn ReadHost, below: &Below) -> Result<Vec<Use>, HostError> {
+        let mut search = Search { disks: self, host, uses: Vec::new(), seen: BTreeSet::new() };
         let mut disks = below.disks.clone();
         for controller in &below.nvme_controllers {
             disks.extend(multipath_disks(host, controller)?);
@@ -79,20 +79,26 @@ impl Disks {
         for disk in &disks {
             search.climb(disk, &[])?;
         }
-        let mut reasons = search.reasons;
-        if !disks.is_empty() && reasons.is_empty() {
+        let mut found = search.uses;
+        if !disks.is_empty() && found.is_empty() {
+            let mut unsure = |text: String, remedy: String| {
+                found.push(Use::new(Because::Unsure, Reason::new(UNKNOWN_USE, text).remedy(remedy)));
+            };
             // A mounted thing whose disk could not be found may lie on this one.
             for uses in self.named.get("").into_iter().flatten() {
-                let text = format!("nothing tells whether {uses} lies on its disks");
-                reasons
-                    .push(Reason::new("users-unknown", text).remedy(format!("unmount or switch off {uses}")));
+                unsure(
+                    format!("nothing tells whether {uses} lies on its disks"),
+                    format!("unmount or switch off {uses}"),
+                );
             }
             for pool in &self.zfs_pools {
-                let text = format!("nothing tells whether the ZFS pool {pool} lies on its disks");
-                reasons.push(Reason::new("users-unknown", text).remedy(format!("export the pool {pool}")));
+                unsure(
+                    format!("nothing tells whether the ZFS pool {pool} lies on its disks"),
+                    format!("export the pool {pool}"),
+                );
             }
         }
-        Ok(reasons)
+        Ok(found)
     }
 }
 
@@ -100,7 +106,7 @@ impl Disks {
 struct Search<'a> {
     disks: &'a Disks,
     host: &'a dyn ReadHost,
-    reasons: Vec<Reason>,
+    uses: Vec<Use>,
     seen: BTreeSet<String>,
 }
 
@@ -114,11 +120,19 @@ impl Search<'_> {
         let number = self.host.text(&device.join("dev"))?;
         for point in number.iter().filter_map(|number| self.disks.mounts.get(number)).flatten() {
             let text = format!("a file system on its disk {} is mounted on {point}", via.join(" > "));
-            self.reasons.push(Reason::new("mounted-disk", text).remedy(format!("unmount {point}")));
+            let because = if point == "/" { Because::RootDisk } else { Because::Storage };
+            let reason = Reason::new("mounted-disk", text).remedy(format!("unmount {point}"));
+            self.uses.push(Use::new(because, reason));
         }
         for used in self.disks.named.get(&name).into_iter().flatten() {
             let text = format!("its disk {} is in use for {used}", via.join(" > "));
-            self.reasons.push(Reason::new("mounted-disk", text).remedy(format!("stop using {used}")));
+            let because = match used.as_str() {
+                "/" => Because::RootDisk,
+                used if used.starts_with("swap") => Because::Swap,
+                _ => Because::Storage,
+            };
+            let reason = Reason::new("mounted-disk", text).remedy(format!("stop using {used}"));
+            self.uses.push(Use::new(because, reason));
         }
         for entry in self.host.list(device)?.unwrap_or_default() {
             let path = device.join(&entry);
@@ -130,13 +144,14 @@ impl Search<'_> {
             if self.seen.contains(&holder) {
                 continue;
             }
-            let found = self.reasons.len();
+            let found = self.uses.len();
             self.climb(&Path::new("/sys/class/block").join(&holder), &via)?;
-            if self.reasons.len() == found {
+            if self.uses.len() == found {
                 let text = format!("its disk {} is held by {holder}", via.join(" > "));
                 let remedy =
                     format!("stop {holder} (vgchange -an, cryptsetup close, mdadm --stop, multipath -f)");
-                self.reasons.push(Reason::new("held-disk", text).remedy(remedy));
+                let reason = Reason::new("held-disk", text).remedy(remedy);
+                self.uses.push(Use::new(Because::Storage, reason));
             }
         }
         Ok(())

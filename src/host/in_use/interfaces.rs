@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Below, required};
+use super::{Below, UNKNOWN_USE, Use, required};
 use crate::host::{HostError, ReadHost};
-use crate::plan::Reason;
+use crate::plan::{Because, Reason};
 
 /// `RTF_UP` and `RTF_REJECT` (include/uapi/linux/route.h).
 const UP: u32 = 1;
@@ -45,8 +45,8 @@ impl DefaultRoutes {
     }
 
     /// The default routes that leave by an interface of a function, or by one that stands on it.
-    pub(super) fn users(&self, host: &dyn ReadHost, below: &Below) -> Result<Vec<Reason>, HostError> {
-        let mut reasons = Vec::new();
+    pub(super) fn users(&self, host: &dyn ReadHost, below: &Below) -> Result<Vec<Use>, HostError> {
+        let mut uses = Vec::new();
         for interface in &below.interfaces {
             let mut waiting = vec![vec![interface.clone()]];
             let mut seen = Vec::new();
@@ -56,10 +56,11 @@ impl DefaultRoutes {
                     let text =
                         format!("the {protocol} default route leaves by its interface {}", via.join(" > "));
                     let remedy = format!("give the host a default route that does not need {interface}");
-                    reasons.push(Reason::new("default-route", text).remedy(remedy));
+                    let reason = Reason::new("default-route", text).remedy(remedy);
+                    uses.push(Use::new(Because::DefaultRoute, reason));
                 }
                 if name == OVS {
-                    reasons.extend(self.through_ovs(host, interface)?);
+                    uses.extend(self.through_ovs(host, interface)?);
                 }
                 for upper in uppers(host, &name)? {
                     waiting.push([via.as_slice(), &[upper]].concat());
@@ -67,13 +68,13 @@ impl DefaultRoutes {
                 seen.push(name);
             }
         }
-        Ok(reasons)
+        Ok(uses)
     }
 
     /// Which port a bridge of Open vSwitch sends by, sysfs does not tell: a default route through an interface that
     /// stands on nothing may be such a bridge.
-    fn through_ovs(&self, host: &dyn ReadHost, interface: &str) -> Result<Vec<Reason>, HostError> {
-        let mut reasons = Vec::new();
+    fn through_ovs(&self, host: &dyn ReadHost, interface: &str) -> Result<Vec<Use>, HostError> {
+        let mut uses = Vec::new();
         for name in self.0.keys() {
             let directory = Path::new("/sys/class/net").join(name);
             let entries = host.list(&directory)?.unwrap_or_default();
@@ -83,10 +84,10 @@ impl DefaultRoutes {
                      nothing tells whether the one needs the other"
                 );
                 let remedy = format!("remove the port {interface} from Open vSwitch (ovs-vsctl del-port)");
-                reasons.push(Reason::new("users-unknown", text).remedy(remedy));
+                uses.push(Use::new(Because::Unsure, Reason::new(UNKNOWN_USE, text).remedy(remedy)));
             }
         }
-        Ok(reasons)
+        Ok(uses)
     }
 }
 

@@ -13,11 +13,37 @@ use self::interfaces::DefaultRoutes;
 use self::vfio::OpenNodes;
 use super::pci::device_path;
 use super::{FileKind, HostError, Reach, ReadHost};
-use crate::plan::Reason;
+use crate::plan::{Because, Reason};
 use crate::types::PciAddress;
 
 /// Directories below a function are nested no deeper than this: a disk behind USB hubs takes about twenty levels.
 const DEPTH: usize = 32;
+
+/// One use of a function: what would be lost with it, and why it would be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// What would be lost.
+    pub because: Because,
+    /// From the thing that is needed down to the function; never empty. The first reason has the remedy.
+    pub chain: Vec<Reason>,
+}
+
+impl Use {
+    fn new(because: Because, reason: Reason) -> Self {
+        Self { because, chain: vec![reason] }
+    }
+
+    /// The use that cannot be excluded, because something cannot be read.
+    fn unreadable(error: &HostError) -> Self {
+        let cause = error.reason();
+        let text = format!("nothing tells whether it is in use: {}", cause.text);
+        let remedy = cause.remedy.unwrap_or_else(|| "see to it that this can be read".to_owned());
+        Self::new(Because::Unsure, Reason::new(UNKNOWN_USE, text).remedy(remedy))
+    }
+}
+
+/// The code of a reason for which nobody can be sure.
+pub const UNKNOWN_USE: &str = "users-unknown";
 
 /// The users of functions. What is common to all functions (mounts, routes, the processes' open files) is read once,
 /// and only when a function is asked about that could have such users.
@@ -40,51 +66,50 @@ impl<'a> Users<'a> {
         Self { host, disks: None, routes: None, nodes: None }
     }
 
-    /// One reason for each user of `function` and, if it is a PF, of its VFs; none for a function that is not there.
-    ///
-    /// # Errors
-    /// When something that could tell cannot be read: then nobody can be sure that there is no user.
-    pub fn of(&mut self, function: PciAddress) -> Result<Vec<Reason>, HostError> {
-        let mut reasons = self.of_one(function)?;
-        reasons.extend(self.of_vfs(function)?);
-        Ok(reasons)
+    /// The uses of `function` and, if it is a PF, of its VFs; none for a function that is not there. Where something that
+    /// could tell cannot be read, that is a use as well ([`Because::Unsure`]).
+    pub fn of(&mut self, function: PciAddress) -> Vec<Use> {
+        let mut uses = self.of_one(function).unwrap_or_else(|error| vec![Use::unreadable(&error)]);
+        uses.extend(self.of_vfs(function));
+        uses
     }
 
-    /// One reason for each user of the VFs of `pf`.
-    ///
-    /// # Errors
-    /// As [`Users::of`].
-    pub fn of_vfs(&mut self, pf: PciAddress) -> Result<Vec<Reason>, HostError> {
-        let mut reasons = Vec::new();
-        for vf in vfs(self.host, pf)? {
-            for mut reason in self.of_one(vf)? {
-                reason.text = format!("VF {vf}: {}", reason.text);
-                reasons.push(reason);
+    /// The uses of the VFs of `pf`.
+    pub fn of_vfs(&mut self, pf: PciAddress) -> Vec<Use> {
+        let vfs = match vfs(self.host, pf) {
+            Ok(vfs) => vfs,
+            Err(error) => return vec![Use::unreadable(&error)],
+        };
+        let mut uses = Vec::new();
+        for vf in vfs {
+            for mut used in self.of_one(vf).unwrap_or_else(|error| vec![Use::unreadable(&error)]) {
+                used.chain.push(Reason::new("vf-of", format!("{vf} is a VF of {pf}")));
+                uses.push(used);
             }
         }
-        Ok(reasons)
+        uses
     }
 
-    fn of_one(&mut self, function: PciAddress) -> Result<Vec<Reason>, HostError> {
+    fn of_one(&mut self, function: PciAddress) -> Result<Vec<Use>, HostError> {
         let host = self.host;
         let directory = device_path(function);
         let mut below = Below::default();
         below.walk(host, &directory, DEPTH)?;
-        let mut reasons = Vec::new();
+        let mut uses = Vec::new();
         if !below.disks.is_empty() || !below.nvme_controllers.is_empty() {
             let disks = remembered(&mut self.disks, || Disks::read(host))?;
-            reasons.extend(disks.users(host, &below)?);
+            uses.extend(disks.users(host, &below)?);
         }
         if !below.interfaces.is_empty() {
             let routes = remembered(&mut self.routes, || DefaultRoutes::read(host))?;
-            reasons.extend(routes.users(host, &below)?);
+            uses.extend(routes.users(host, &below)?);
         }
         let names = vfio::node_names(host, &directory)?;
         if !names.is_empty() {
             let nodes = remembered(&mut self.nodes, || OpenNodes::read(host))?;
-            reasons.extend(nodes.users(&names));
+            uses.extend(nodes.users(&names));
         }
-        Ok(reasons)
+        Ok(uses)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::{UNKNOWN_USE, Use};
 use crate::host::{HostError, Reach, ReadHost};
-use crate::plan::Reason;
+use crate::plan::{Because, Reason};
 
 /// What a device's own file descriptor reads as, whichever device that is (drivers/vfio/group.c).
 const DEVICE: &str = "anon_inode:[vfio-device]";
@@ -59,22 +60,21 @@ impl OpenNodes {
     }
 
     /// Who has one of these nodes open.
-    pub(super) fn users(&self, names: &[String]) -> Vec<Reason> {
-        let mut reasons = Vec::new();
+    pub(super) fn users(&self, names: &[String]) -> Vec<Use> {
+        let mut uses = Vec::new();
         for name in names {
             for process in self.0.get(name).into_iter().flatten() {
                 let text = format!("{process} has {name} open");
                 let remedy = format!("shut down the guest that {process} runs");
-                reasons.push(Reason::new("open-vfio-node", text).remedy(remedy));
+                uses.push(Use::new(Because::Guest, Reason::new("open-vfio-node", text).remedy(remedy)));
             }
         }
         for process in self.0.get(DEVICE).into_iter().flatten() {
             let text = format!("{process} has a VFIO device open, and nothing tells which");
-            reasons.push(
-                Reason::new("users-unknown", text).remedy(format!("shut down the guest that {process} runs")),
-            );
+            let remedy = format!("shut down the guest that {process} runs");
+            uses.push(Use::new(Because::Unsure, Reason::new(UNKNOWN_USE, text).remedy(remedy)));
         }
-        reasons
+        uses
     }
 }
 
