@@ -26,6 +26,7 @@
 //! | [`types`] | checked newtypes: addresses, ids, names |
 //! | [`formats`] | text to value and back, lossless, no I/O: modprobe.d, modules-load.d, kernel command line, shell assignments, grub.cfg, virConf |
 //! | [`host`] | the only door to the machine: real, rooted, simulated; PCI inventory; who uses a function |
+//! | [`facts`] | firmware and kernel facts that `status` shows, one file each |
 //! | [`resources`] | what a host is made of, one file each in the same shape |
 //! | [`boot`] | boot chains: where kernel arguments persist and what each entry will pass |
 //! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt |
@@ -40,6 +41,7 @@
 //!   `resources!` list at the end of `resources/mod.rs`;
 //! - a **boot chain**: `boot/NAME.rs` that implements [`boot::BootChain`], and its line in `boot`'s registry;
 //! - an **initramfs generator**: likewise in [`initramfs`];
+//! - a **fact** of firmware or kernel: `facts/NAME.rs` that implements [`facts::Check`], and its line in `checks!`;
 //! - a **format**: `formats/NAME.rs`, and its `mod` line.
 //!
 //! # Invariants
@@ -55,6 +57,7 @@ pub mod boot;
 pub mod cli;
 pub mod document;
 pub mod engine;
+pub mod facts;
 pub mod formats;
 pub mod guard;
 pub mod host;

@@ -6,17 +6,19 @@ use super::prepare::{prepare, selection};
 use super::{Common, Output};
 use crate::boot;
 use crate::engine::{Facts, FollowupOutcome, FollowupRun, Outcome, Scope, plan, prospect};
+use crate::facts::{self, Fact};
 use crate::host::ReadHost;
 use crate::initramfs;
-use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
+use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, facts_as_text, render};
 
-/// A report and what is in charge of booting.
+/// A report, what is in charge of booting, and what firmware and kernel give.
 #[derive(Debug, Serialize)]
 struct StatusReport<'a> {
     #[serde(flatten)]
     report: &'a Report,
     boot_chain: &'a boot::Summary,
     initramfs: &'a initramfs::Summary,
+    facts: &'a [Fact],
 }
 
 pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
@@ -38,14 +40,21 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     });
     let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups: owed.collect(), last, facts };
     let report = build(Mode::Status, &outcome);
+    let found = facts::all(host, &outcome.facts.kernels);
     let boot_chain = boot::Summary::of(host);
     let initramfs = initramfs::Summary::of(host);
     if output.json() {
-        output.document(&StatusReport { report: &report, boot_chain: &boot_chain, initramfs: &initramfs });
+        output.document(&StatusReport {
+            report: &report,
+            boot_chain: &boot_chain,
+            initramfs: &initramfs,
+            facts: &found,
+        });
     } else {
         output.text(&format!(
-            "{}\n{}",
+            "{}\n{}\n{}",
             preamble(&report, &boot_chain, &initramfs),
+            facts_as_text(&found),
             render(&report, Detail::Everything)
         ));
     }

@@ -2,6 +2,7 @@
 
 mod build;
 mod diff;
+mod facts;
 mod status;
 mod text;
 
@@ -13,6 +14,7 @@ use crate::plan::{Blocker, Disruption, Followup, Objection, Phase, Reason, Warni
 
 pub use build::{Mode, build};
 pub use diff::unified;
+pub use facts::facts_as_text;
 pub use status::ExitStatus;
 pub use text::{Detail, render};
 

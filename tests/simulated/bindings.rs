@@ -2,7 +2,7 @@
 
 use reconcile::document::{Document, KernelArgs};
 use reconcile::engine::Memory;
-use reconcile::host::{EmptyHost, Host, Reach, SimulatedHost};
+use reconcile::host::{EmptyHost, Host, Kernels, Reach, SimulatedHost};
 use reconcile::plan::{Followup, Step, Verdict};
 use reconcile::resources::HEADER;
 use reconcile::types::{Entry, Pin, Place};
@@ -101,6 +101,29 @@ fn what_has_to_come_first_is_named() {
     host.execute(&Step::quick_attr(attribute(PF, "sriov_numvfs"), None, "1")).unwrap();
     let found = verdict(&sriov(&[(PF, 1, Some("uio_pci_generic"))]), &host, "bindings 0000:03:10.0");
     assert_eq!(found, "blocked on Host: driver-not-loaded");
+
+    // Nothing that `modules` could load brings it.
+    let mut host = machine();
+    host.remove("/sys/bus/pci/drivers/vfio-pci");
+    host.put_file("/lib/modules/6.12.0/modules.dep", "kernel/drivers/net/ethernet/intel/igb/igb.ko: \n");
+    let found = verdict(&devices(&[device(GPU)]), &host, &format!("bindings {GPU}"));
+    assert_eq!(found, "blocked on Host: no-vfio-modules");
+}
+
+#[test]
+fn a_function_without_a_group_says_what_status_says_of_the_iommu() {
+    let mut host = machine();
+    host.remove("/sys/kernel/iommu_groups");
+    host.put_file("/sys/firmware/acpi/tables/DMAR", "");
+    host.put_file("/proc/cmdline", "ro intel_iommu=off\n");
+    let (items, _) = find(&devices(&[device(NO_GROUP)]), &host, &Memory::default());
+    let item = items.iter().find(|item| item.item.contains(NO_GROUP)).unwrap();
+    let Verdict::Blocked { why, .. } = &item.verdict else { panic!("{item:?}") };
+    let facts = reconcile::facts::all(&host, &Kernels::read(&host).unwrap());
+    let iommu = facts.into_iter().find(|fact| fact.fact == "iommu").unwrap();
+    assert!(why.text.contains(&iommu.reason.text), "{why:?} {iommu:?}");
+    assert_eq!(why.remedy, iommu.reason.remedy);
+    assert_eq!(iommu.reason.code, "iommu-off-by-argument");
 }
 
 #[test]

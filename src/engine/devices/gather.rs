@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Devices, FunctionFacts, Resolved};
 use crate::document::Document;
+use crate::facts::iommu::Iommu;
 use crate::guard;
 use crate::host::pci::{Scan, described};
 use crate::host::{Pci, Reach, ReadHost, Users};
@@ -67,6 +68,9 @@ impl Devices {
         }
         devices.warn_of_twins(&pci, &named)?;
         devices.find_users(document, host);
+        if devices.functions.values().any(|facts| facts.group.is_none()) {
+            devices.iommu_off = Iommu::read(host)?.is_off_because();
+        }
         devices.warnings.sort();
         devices.warnings.dedup();
         devices.scan = pci.into_scan();

@@ -45,13 +45,16 @@ impl Devices {
             return Err(GroupUnknown { on: Blocker::Host, why });
         };
         facts.group.ok_or_else(|| {
-            let text = format!("{address} is in no IOMMU group: the IOMMU is off, or does not cover it");
-            let why = Reason::new("no-iommu-group", text);
+            let cause = self.iommu_off.as_ref();
+            let because = cause.map_or("the IOMMU is off, or does not cover it", |cause| &cause.text);
+            let why = Reason::new("no-iommu-group", format!("{address} is in no IOMMU group: {because}"));
             if self.iommu_waits_for_reboot(document) {
                 let remedy = "reboot: the kernel arguments that this document asks for turn it on";
                 GroupUnknown { on: Blocker::Reboot, why: why.remedy(remedy) }
             } else {
-                let remedy = "turn VT-d or AMD-Vi on in the firmware; on Intel also add `intel_iommu=on` to kernel_args";
+                let remedy = cause.and_then(|cause| cause.remedy.as_deref()).unwrap_or(
+                    "turn VT-d or AMD-Vi on in the firmware; on Intel also add `intel_iommu=on` to kernel_args",
+                );
                 GroupUnknown { on: Blocker::Host, why: why.remedy(remedy) }
             }
         })

@@ -67,6 +67,8 @@ pub struct Devices {
     groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
     objections: BTreeMap<PinnedDevice, Objection>,
     in_use: BTreeMap<PciAddress, Objection>,
+    /// Why the kernel has no IOMMU; looked for only where a function is in no group.
+    iommu_off: Option<Reason>,
     warnings: Vec<Warning>,
     /// Every function, where a filter or an id made it necessary to look at all of them.
     pub scan: Option<Arc<Scan>>,

@@ -61,6 +61,9 @@ impl State {
         if claim.driver.is_vfio() && !matches!(wanted.group, Some(Ok(_))) {
             return wanted.blocked_by_group();
         }
+        if let Some(why) = self.no_vfio.as_ref().filter(|_| claim.driver.is_vfio()) {
+            return Verdict::Blocked { on: Blocker::Host, why: why.clone().at(&claim.origin) };
+        }
         // In a tree nothing is unbound, so that the whole chain can be shown before the module is loaded.
         let to_come = wanted.driver_to_come && self.reach == Reach::Tree;
         if !to_come && !self.drivers.contains(&claim.driver) {

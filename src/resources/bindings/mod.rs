@@ -15,9 +15,11 @@ use super::{AtBoot, Findings, ObserveError, Observer, Resource};
 use crate::document::Document;
 use crate::engine::devices::{Claim, Devices, FunctionFacts, GroupUnknown, Target, claims};
 use crate::engine::{Facts, Owned};
+use crate::facts::Check as _;
+use crate::facts::vfio_modules::VfioModules;
 use crate::host::Reach;
 use crate::host::pci::{self, Pci};
-use crate::plan::ItemVerdict;
+use crate::plan::{ItemVerdict, Reason};
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
 use rules::Rules;
 
@@ -62,6 +64,8 @@ pub struct State {
     devices: Devices,
     /// Of the drivers that are asked for, those that are there.
     drivers: BTreeSet<DriverName>,
+    /// Why no vfio driver will be there either; looked for only where one that is asked for is not.
+    no_vfio: Option<Reason>,
     /// What is ours by item, with the function's facts while it is there.
     owned: BTreeMap<String, Owned>,
     owned_functions: BTreeMap<PciAddress, FunctionFacts>,
@@ -118,6 +122,11 @@ impl Resource for Bindings {
                 drivers.insert(driver.clone());
             }
         }
+        let lacking = |wanted: &Wanted| wanted.claim.driver.is_vfio() && !drivers.contains(&wanted.claim.driver);
+        let no_vfio = match spec.wanted.iter().any(lacking) {
+            true => VfioModules::read(host, &observer.facts.kernels)?.nowhere_because(),
+            false => None,
+        };
         let pci = Pci::new(host);
         let owned: BTreeMap<String, Owned> =
             observer.memory.owned(Self::KEY).map(|(item, owned)| (item.to_owned(), owned.clone())).collect();
@@ -129,6 +138,7 @@ impl Resource for Bindings {
             reach: observer.facts.reach,
             devices: observer.facts.devices.clone(),
             drivers,
+            no_vfio,
             owned,
             owned_functions,
             owned_pfs: observer.memory.owned("sriov").filter_map(|(item, _)| item.parse().ok()).collect(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{KernelArgs, Spec, State};
 use crate::boot::{Judged, MenuEntry};
+use crate::facts::{Processor, Table};
 use crate::formats::cmdline;
 use crate::host::{HostError, ReadHost};
 use crate::plan::{Reason, Warning};
@@ -18,15 +19,6 @@ pub struct Platform {
     dracut: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Processor {
-    Intel,
-    /// AMD, or Hygon, whose processors have AMD's IOMMU.
-    Amd,
-    Arm,
-    Unknown,
-}
-
 impl Platform {
     /// Reads which IOMMU the firmware describes, else `/proc/cpuinfo`, and which initramfs generator is there.
     ///
@@ -36,21 +28,10 @@ impl Platform {
     /// # Errors
     /// When the host does not answer.
     pub fn observe(host: &dyn ReadHost) -> Result<Self, HostError> {
-        let text = host.text(Path::new("/proc/cpuinfo"))?.unwrap_or_default();
-        let has = |needle: &str| text.lines().any(|line| line.contains(needle));
-        let table = |name: &str| host.exists(&Path::new("/sys/firmware/acpi/tables").join(name));
-        let processor = if table("DMAR")? {
-            Processor::Intel
-        } else if table("IVRS")? {
-            Processor::Amd
-        } else if has("GenuineIntel") {
-            Processor::Intel
-        } else if has("AuthenticAMD") || has("HygonGenuine") {
-            Processor::Amd
-        } else if has("CPU implementer") {
-            Processor::Arm
-        } else {
-            Processor::Unknown
+        let processor = match Table::read(host)? {
+            Some(Table::Dmar) => Processor::Intel,
+            Some(Table::Ivrs) => Processor::Amd,
+            Some(Table::Iort) | None => Processor::read(host)?,
         };
         let any = |paths: &[&str]| {
             paths.iter().try_fold(false, |found, path| Ok(found || host.exists(Path::new(path))?))
