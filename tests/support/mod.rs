@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod command;
+pub(crate) mod described;
 pub(crate) mod pci_tree;
 pub(crate) mod snapshot;
 pub(crate) mod trace;
