@@ -31,7 +31,7 @@
 //! | [`boot`] | boot chains: where kernel arguments persist and what each entry will pass |
 //! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt |
 //! | [`plan`] | steps, verdicts, objections, follow-ups: plain data |
-//! | [`engine`] | rounds, execution, follow-ups, memory |
+//! | [`engine`] | rounds, execution, follow-ups, memory, generations |
 //! | [`guard`] | from a plan and observed facts to objections |
 //! | [`report`] | the one struct that text and JSON render |
 //!

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::output::can_ask;
-use super::prepare::{Prepared, open_host, read_document, selection};
+use super::prepare::{Prepared, header, open_host, read_document, selection};
+use super::recover::recover;
 use super::{ApplyArgs, Common, Output};
+use crate::engine::generations::Kind;
 use crate::engine::{
     Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, Scope, Selection, Silent,
 };
@@ -111,7 +113,7 @@ fn look_ahead(
 
 fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let read = read_document(common, output)?;
-    let machine = open_host(common, output)?;
+    let mut machine = open_host(common, output)?;
     // Held from before the first look to after the last write.
     let lock = RunLock::acquire(&machine, Duration::ZERO).map_err(|error| {
         let status = match error {
@@ -120,7 +122,9 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
         };
         output.fail(status, &chain(&error))
     })?;
+    let left_by_others = recover(&mut machine);
     let mut prepared = Prepared::new(read, machine, output)?;
+    prepared.warnings.extend(left_by_others);
     let selection = selection(common, scope(args));
 
     let mut detail = Detail::Everything;
@@ -163,6 +167,8 @@ fn execute(
     output: &Output,
 ) -> Result<Report, ExitStatus> {
     let mut memory = std::mem::take(&mut prepared.memory);
+    let kind = if args.boot { Kind::Boot } else { Kind::Apply };
+    prepared.machine.keep_record(header(kind, &prepared.machine, &prepared.sources, &memory));
     let mut progress = output.progress();
     prepared.machine.report_progress(output.long_steps());
     let mut engine = Engine {

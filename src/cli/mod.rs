@@ -4,6 +4,7 @@ mod apply;
 mod devices;
 mod output;
 mod prepare;
+mod recover;
 mod schema;
 mod status;
 

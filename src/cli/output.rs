@@ -197,7 +197,8 @@ fn init_log(verbose: u8) {
 fn describe(position: usize, total: usize, step: &Step) -> String {
     let act = match step {
         Step::WriteFile { .. } => "write",
-        Step::RemoveFile { .. } => "remove",
+        Step::RemoveFile { .. } | Step::RemoveDirectory { .. } => "remove",
+        Step::RestoreFile { .. } => "restore",
         Step::WriteAttr { value, .. } => {
             return format!("[{position}/{total}] {} <- {value}", step.target());
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::generations::{Entry, Left, Round};
 use super::rounds::{ChangeOutcome, Progress, RunError};
 use super::{Facts, Memory, Owned, PersistedAt};
 use crate::host::{Host, StepError};
@@ -49,18 +50,25 @@ pub(super) fn batch(
         announce(&mut announced, attempt, &boot_id);
     }
     hash_inputs(&mut announced, attempts);
+    // First what stands there, so that whatever is announced next can be undone.
+    let round = Round::of(attempts, host.as_read());
+    let indices: BTreeMap<&Step, usize> =
+        round.steps.iter().enumerate().map(|(at, step)| (step, at)).collect();
+    let total = round.steps.len();
+    if total > 0 {
+        host.record(&Entry::Round(round.clone())).map_err(RunError::Memory)?;
+    }
     // Owned before it is written and owed before the step that owes it: a crash in between loses nothing.
     ledger.update(announced.clone(), host)?;
 
     let mut results: Results<'_> = BTreeMap::new();
-    let total = attempts.iter().flat_map(|attempt| &attempt.change.steps).collect::<BTreeSet<_>>().len();
     let mut outcomes = Vec::new();
     for attempt in attempts {
         let mut outcome = ChangeOutcome::Applied;
         for step in &attempt.change.steps {
             if !results.contains_key(step) {
                 progress.step(results.len() + 1, total, step);
-                results.insert(step, host.execute(step));
+                results.insert(step, recorded(step, indices.get(step).copied(), host));
             }
             if let Some(Err(error)) = results.get(step) {
                 outcome = ChangeOutcome::Failed { error: crate::report::chain(error) };
@@ -84,6 +92,18 @@ pub(super) fn batch(
     drop_debts_never_incurred(&mut settled, &before, attempts, &results);
     ledger.update(settled, host)?;
     Ok(outcomes)
+}
+
+/// Makes a step, with a note before and behind it. A note that cannot be written stops nothing: the round is recorded,
+/// and of a step without a note the host itself tells.
+fn recorded(step: &Step, at: Option<usize>, host: &mut dyn Host) -> Result<(), StepError> {
+    let Some(at) = at else { return host.execute(step) };
+    let _unnoted = host.record(&Entry::Began { step: at });
+    let result = host.execute(step);
+    let error = result.as_ref().err().map(|error| crate::report::chain(error));
+    let left = if result.is_ok() { Left::by(step, host.as_read()) } else { None };
+    let _unnoted = host.record(&Entry::Ended { step: at, error, left });
+    result
 }
 
 /// What became of each step of a round.
@@ -131,8 +151,13 @@ fn hash_inputs(memory: &mut Memory, attempts: &[Attempt]) {
         let mut digest = Sha256::new().chain_update(&owed.inputs);
         for step in steps {
             digest.update(step.target());
-            if let Step::WriteFile { after, .. } = step {
-                digest.update(&after.0);
+            match step {
+                Step::WriteFile { after, .. } => digest.update(&after.0),
+                Step::RestoreFile { after, .. } => digest.update(after.bytes().unwrap_or_default()),
+                Step::RemoveFile { .. }
+                | Step::RemoveDirectory { .. }
+                | Step::WriteAttr { .. }
+                | Step::Run { .. } => {}
             }
         }
         owed.inputs = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

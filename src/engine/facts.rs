@@ -9,12 +9,15 @@ use crate::host::pci::Scan;
 use crate::host::{Kernels, Reach, ReadHost};
 use crate::resources::ObserveError;
 
+/// Tells one boot from another.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Facts of one round; plain data, so that deriving is pure.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Whether this is a running machine or a tree.
     pub reach: Reach,
-    /// `/proc/sys/kernel/random/boot_id`.
+    /// [`BOOT_ID`].
     pub boot_id: Option<String>,
     /// The functions that the document concerns.
     pub devices: Devices,
@@ -34,7 +37,7 @@ impl Facts {
     ) -> Result<Self, ObserveError> {
         Ok(Self {
             reach: host.reach(),
-            boot_id: host.text(Path::new("/proc/sys/kernel/random/boot_id"))?,
+            boot_id: host.text(Path::new(BOOT_ID))?,
             devices: Devices::gather(document, host, earlier)?,
             kernels: Kernels::read(host)?,
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::execute::Ledger;
+use super::generations::Entry;
 use super::plan::Scope;
 use super::rounds::{Progress, RunError};
 use crate::host::{Host, Reach, ReadHost};
@@ -124,14 +125,10 @@ pub(super) fn run(
     let mut runs = Vec::new();
     for (followup, owed) in ledger.memory.owed.clone() {
         let (argv, outcome) = prospect(followup, host.as_read(), scope);
-        let outcome = outcome.unwrap_or_else(|| {
-            progress.command(&argv);
-            let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);
-            match host.execute(&Step::Run { argv: argv.clone(), deadline_ms }) {
-                Ok(()) => FollowupOutcome::Done,
-                Err(error) => FollowupOutcome::Failed { error: crate::report::chain(&error) },
-            }
-        });
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => carry_out(followup, &argv, host, progress)?,
+        };
         if matches!(outcome, FollowupOutcome::Done | FollowupOutcome::NotNeeded { .. }) {
             let mut memory = ledger.memory.clone();
             memory.owed.remove(&followup);
@@ -143,4 +140,21 @@ pub(super) fn run(
         runs.push(FollowupRun { followup, argv, because: owed.because, outcome });
     }
     Ok(runs)
+}
+
+/// Runs a follow-up's command, with a note before and behind it.
+fn carry_out(
+    followup: Followup,
+    argv: &[String],
+    host: &mut dyn Host,
+    progress: &mut dyn Progress,
+) -> Result<FollowupOutcome, RunError> {
+    host.record(&Entry::FollowupBegan { followup, argv: argv.to_vec() }).map_err(RunError::Memory)?;
+    progress.command(argv);
+    let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);
+    let result = host.execute(&Step::Run { argv: argv.to_vec(), deadline_ms });
+    let error = result.err().map(|error| crate::report::chain(&error));
+    // What is owed is remembered elsewhere, so that a lost note costs nothing.
+    let _unnoted = host.record(&Entry::FollowupEnded { error: error.clone() });
+    Ok(error.map_or(FollowupOutcome::Done, |error| FollowupOutcome::Failed { error }))
 }

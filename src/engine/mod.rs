@@ -5,11 +5,12 @@ pub mod devices;
 mod execute;
 mod facts;
 mod followups;
+pub mod generations;
 mod memory;
 mod plan;
 mod rounds;
 
-pub use facts::Facts;
+pub use facts::{BOOT_ID, Facts};
 pub use followups::{FollowupOutcome, FollowupRun, Means, prospect};
 pub use memory::{Memory, Owed, Owned, PersistedAt};
 pub use plan::{Judged, Plan, Scope, Selection, executable, memory_lost, plan};

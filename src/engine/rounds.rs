@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::execute::{self, Attempt, Ledger};
 use super::followups::{self, FollowupRun};
+use super::generations::Entry;
 use super::plan::{Plan, Selection, executable, plan};
 use super::{Facts, Memory};
 use crate::document::Document;
 use crate::host::pci::{self, Scan};
 use crate::host::{Host, StepError};
-use crate::plan::{Blocker, Bytes, Change, Phase, Step, Subject, Verdict};
+use crate::plan::{Blocker, Bytes, Change, FileState, Phase, Step, Subject, Verdict};
 use crate::resources::ObserveError;
 
 /// More rounds than the longest chain (VFs, their drivers, their groups, the ACL) needs; a plan that still changes
@@ -128,7 +129,11 @@ fn identity(resource: &'static str, item: &str, change: &Change) -> Identity {
         let value = match step {
             Step::WriteAttr { value, .. } => Some(value.as_str().into()),
             Step::WriteFile { after, .. } => Some(after.clone()),
-            Step::RemoveFile { .. } | Step::Run { .. } => None,
+            Step::RestoreFile { after: FileState::File { bytes, .. }, .. } => Some(bytes.clone()),
+            Step::RestoreFile { .. }
+            | Step::RemoveFile { .. }
+            | Step::RemoveDirectory { .. }
+            | Step::Run { .. } => None,
         };
         (step.target(), value)
     };
@@ -153,6 +158,12 @@ impl Engine<'_> {
     /// # Errors
     /// When facts cannot be gathered or the state file cannot be written; a step's failure is part of the outcome.
     pub fn run(&mut self, host: &mut dyn Host) -> Result<Outcome, RunError> {
+        let outcome = self.rounds(host);
+        let _unnoted = host.record(&Entry::finished(&outcome));
+        outcome
+    }
+
+    fn rounds(&mut self, host: &mut dyn Host) -> Result<Outcome, RunError> {
         let mut made: Vec<MadeChange> = Vec::new();
         let mut patience = self.wait;
         let mut tried: BTreeMap<Identity, usize> = BTreeMap::new();
@@ -314,7 +325,7 @@ fn missing_functions(plan: &Plan) -> Vec<Missing> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Disruption, FileState, Reason};
+    use crate::plan::{Disruption, Reason};
 
     #[test]
     fn a_file_with_another_content_is_another_change() {

@@ -9,10 +9,12 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::attribute::AttributeWriter;
+use super::generations::{self, Recording};
 use super::root::Root;
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
 use super::{command, replace, state_store, udev};
 use crate::engine::Memory;
+use crate::engine::generations::{Entry, Generation, Header};
 use crate::plan::{FileState, Step};
 
 /// Told about once a second which step has been running for how long.
@@ -27,6 +29,7 @@ pub struct Machine {
     reach: Reach,
     attributes: AttributeWriter,
     progress: Option<LongSteps>,
+    recording: Recording,
 }
 
 impl Machine {
@@ -37,7 +40,13 @@ impl Machine {
     pub fn open(root: &Path, reach: Reach) -> Result<Self, HostError> {
         // This very program, even if its file has been replaced since it started (proc(5)).
         let attributes = AttributeWriter::new("/proc/self/exe".into(), root.to_path_buf());
-        Ok(Self { root: Root::open(root)?, reach, attributes, progress: None })
+        Ok(Self {
+            root: Root::open(root)?,
+            reach,
+            attributes,
+            progress: None,
+            recording: Recording::default(),
+        })
     }
 
     /// Has attributes written by `program`, which must serve [`ATTRIBUTE_WRITER`](super::ATTRIBUTE_WRITER), instead of
@@ -51,6 +60,29 @@ impl Machine {
     /// Has `progress` told about steps that take long.
     pub fn report_progress(&mut self, progress: LongSteps) {
         self.progress = Some(progress);
+    }
+
+    /// Has this run recorded as a generation that begins with `header`; nothing is written before something is about to
+    /// change.
+    pub fn keep_record(&mut self, header: Header) {
+        self.recording = Recording::Planned(Box::new(header));
+    }
+
+    /// Removes what killed runs have left lying about. Only for the holder of the lock: another run's file in the making
+    /// looks just so.
+    ///
+    /// # Errors
+    /// When a leftover cannot be looked for or removed.
+    pub fn sweep_after(&mut self, interrupted: Option<&Generation>) -> Result<Vec<PathBuf>, HostError> {
+        generations::sweep(self, interrupted)
+    }
+
+    /// Notes that a generation was interrupted; it is not open any more.
+    ///
+    /// # Errors
+    /// When its journal cannot be written.
+    pub fn mark_interrupted(&mut self, number: u32) -> Result<(), StepError> {
+        generations::mark_interrupted(self, number)
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -154,6 +186,8 @@ impl Host for Machine {
                 replace::write(&self.root, path, before, &after.0, *mode)
             }
             Step::RemoveFile { path, before } => replace::remove(&self.root, path, before),
+            Step::RestoreFile { path, before, after } => replace::restore(&self.root, path, before, after),
+            Step::RemoveDirectory { path } => replace::remove_directory(&self.root, path),
             Step::WriteAttr { .. } | Step::Run { .. } if self.reach == Reach::Tree => {
                 let target = step.target();
                 Err(StepError::Unsupported(format!(
@@ -176,6 +210,10 @@ impl Host for Machine {
 
     fn remember(&mut self, memory: &Memory) -> Result<(), StepError> {
         state_store::save_memory(self, memory)
+    }
+
+    fn record(&mut self, entry: &Entry) -> Result<(), StepError> {
+        self.recording.write(&self.root, entry)
     }
 
     fn as_read(&self) -> &dyn ReadHost {

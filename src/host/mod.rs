@@ -10,6 +10,7 @@ mod command;
 pub mod documents;
 mod empty;
 mod error;
+pub mod generations;
 mod in_use;
 pub mod kernels;
 pub mod kmod;
@@ -23,6 +24,8 @@ mod root;
 pub mod simulated;
 mod state_store;
 mod udev;
+mod who;
+mod xattrs;
 
 use std::path::{Path, PathBuf};
 
@@ -36,8 +39,10 @@ pub use machine::{LongSteps, Machine};
 pub use pci::Pci;
 pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory};
+pub use who::who;
 
 use crate::engine::Memory;
+use crate::engine::generations::Entry;
 use crate::plan::{FileState, Step};
 
 /// What can be acted on.
@@ -138,6 +143,13 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When the state file cannot be written; the old one then still stands.
     fn remember(&mut self, memory: &Memory) -> Result<(), StepError>;
+
+    /// Writes an entry of this run's journal; the first one begins its generation. On return an entry that
+    /// [must be](Entry::must_be_durable) survives a crash.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn record(&mut self, entry: &Entry) -> Result<(), StepError>;
 
     /// Planning's view of the same host.
     fn as_read(&self) -> &dyn ReadHost;

@@ -11,33 +11,37 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::root::{Location, Root, again, read_to_end, sync};
-use super::{HostError, StepError};
+use super::{HostError, StepError, xattrs};
 use crate::plan::{Bytes, FileState};
 
 /// Temporary names begin and end so: a dot-file that ends in neither `.conf`, `.cfg` nor `.rules` is read by none of
 /// modprobe.d, modules-load.d, grub.d and udev.
 const TEMPORARY: (&str, &str) = (".reconcile-", ".tmp");
 
-/// Attributes that the kernel computes from the content; a copy would be wrong.
-const COMPUTED: [&str; 2] = ["security.ima", "security.evm"];
+const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The state of an open file.
 pub(super) fn state_of(fd: &OwnedFd, stat: &Stat) -> Result<FileState, io::Error> {
     let mut bytes = Vec::new();
     read_to_end(fd, &mut bytes)?;
+    described(fd, stat, bytes.into())
+}
+
+/// The state of an open file of which the content is known.
+fn described(fd: &OwnedFd, stat: &Stat, bytes: Bytes) -> Result<FileState, io::Error> {
     let seconds: i64 = stat.st_mtime;
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Ok(FileState::File {
-        bytes: bytes.into(),
+        bytes,
         mode: permission_bits(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
-        mtime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
-        xattrs: xattrs(fd)?,
+        mtime_ns: seconds.saturating_mul(NANOSECONDS).saturating_add(nanoseconds),
+        xattrs: xattrs::read(fd)?,
     })
 }
 
@@ -50,8 +54,43 @@ pub(super) fn write(
     after: &[u8],
     mode: u32,
 ) -> Result<(), StepError> {
+    put(root, path, before, after, |old| Ok(old.is(before).then_some(Look::kept(old, mode)?)))
+}
+
+/// Puts a file back to the state `after` in content, owner, mode, attributes and time, provided that it still is as
+/// `before` in all but the time.
+pub(super) fn restore(
+    root: &Root,
+    path: &Path,
+    before: &FileState,
+    after: &FileState,
+) -> Result<(), StepError> {
+    let FileState::File { bytes, mode, uid, gid, mtime_ns, xattrs } = after else {
+        return remove(root, path, before);
+    };
+    put(root, path, before, &bytes.0, |old| {
+        let look = Look {
+            mode: *mode,
+            owner: Some((*uid, *gid)),
+            xattrs: Some(xattrs.clone()),
+            mtime_ns: Some(*mtime_ns),
+        };
+        Ok(old.state()?.same_but_time(before).then_some(look))
+    })
+}
+
+/// Puts a file with the content `after` in the place of the one at `path`; `look` tells what it looks like, or `None`
+/// where the old one has changed.
+fn put(
+    root: &Root,
+    path: &Path,
+    before: &FileState,
+    after: &[u8],
+    look: impl FnOnce(&Old) -> Result<Option<Look>, io::Error>,
+) -> Result<(), StepError> {
     let operation = if *before == FileState::Absent { "create" } else { "replace" };
     let fail = |error: io::Error| StepError::Host(HostError::new(operation, path, error));
+    let changed = || StepError::Changed { path: path.to_path_buf() };
     let place = match root.locate(path) {
         Err(Errno::NOENT) => {
             let parent = path.parent().unwrap_or(path);
@@ -63,18 +102,32 @@ pub(super) fn write(
     };
     let place = place.map_err(|errno| fail(errno.into()))?;
     let old = Old::open(&place).map_err(fail)?;
-    if !old.is(before) {
-        return Err(StepError::Changed { path: path.to_path_buf() });
-    }
+    let look = look(&old).map_err(fail)?.ok_or_else(changed)?;
     let temporary = Temporary::create(&place).map_err(|errno| fail(errno.into()))?;
-    let written = temporary.fill(&old, after, mode).and_then(|()| temporary.take_place_of(&place, &old));
+    let written = temporary.fill(after, &look).and_then(|()| temporary.take_place_of(&place, &old));
     match written {
         Ok(Outcome::Replaced) => {
             temporary.kept();
             sync_directory(&place).map_err(|error| HostError::new("sync", &place.parent_path, error).into())
         }
-        Ok(Outcome::ChangedMeanwhile) => Err(StepError::Changed { path: path.to_path_buf() }),
+        Ok(Outcome::ChangedMeanwhile) => Err(changed()),
         Err(error) => Err(fail(error)),
+    }
+}
+
+/// Removes the directory at `path`, provided that it is empty.
+pub(super) fn remove_directory(root: &Root, path: &Path) -> Result<(), StepError> {
+    let fail = |errno: Errno| StepError::Host(HostError::new("remove the directory", path, errno));
+    let place = match root.locate(path) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        place => place.map_err(fail)?,
+    };
+    match rustix::fs::unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR) {
+        Ok(()) => {
+            sync_directory(&place).map_err(|error| HostError::new("sync", &place.parent_path, error).into())
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(fail(errno)),
     }
 }
 
@@ -161,6 +214,13 @@ impl Old {
         }
     }
 
+    fn state(&self) -> Result<FileState, io::Error> {
+        match self {
+            Self::Nothing => Ok(FileState::Absent),
+            Self::File { fd, stat, bytes } => described(fd, stat, bytes.clone().into()),
+        }
+    }
+
     /// Whether the place still holds the very file that was read, unwritten since.
     fn still_stands(&self, place: &Location) -> Result<bool, io::Error> {
         let now = rustix::fs::statat(&place.parent, &place.name, AtFlags::SYMLINK_NOFOLLOW);
@@ -174,6 +234,29 @@ impl Old {
             (Self::File { stat, .. }, Ok(now)) => Ok(identity(stat) == identity(&now)),
             (_, Err(errno)) => Err(errno.into()),
         }
+    }
+}
+
+/// What a file looks like beside its content; `None` is what a new file gets by itself.
+struct Look {
+    mode: u32,
+    owner: Option<(u32, u32)>,
+    xattrs: Option<BTreeMap<String, Bytes>>,
+    mtime_ns: Option<i64>,
+}
+
+impl Look {
+    /// As the old file; a new one gets `mode`.
+    fn kept(old: &Old, mode: u32) -> Result<Self, io::Error> {
+        Ok(match old {
+            Old::Nothing => Self { mode, owner: None, xattrs: None, mtime_ns: None },
+            Old::File { fd, stat, .. } => Self {
+                mode: permission_bits(stat),
+                owner: Some((stat.st_uid, stat.st_gid)),
+                xattrs: Some(xattrs::read(fd)?),
+                mtime_ns: None,
+            },
+        })
     }
 }
 
@@ -207,30 +290,31 @@ impl<'a> Temporary<'a> {
         }
     }
 
-    /// Owner before mode (chown clears set-id bits), mode before attributes (an ACL refines it).
-    fn fill(&self, old: &Old, after: &[u8], mode: u32) -> Result<(), io::Error> {
+    /// Owner before mode (chown clears set-id bits), mode before attributes (an ACL refines it), the time at last.
+    fn fill(&self, after: &[u8], look: &Look) -> Result<(), io::Error> {
         write_all(&self.fd, after)?;
         let made = rustix::fs::fstat(&self.fd)?;
-        let mode = match old {
-            Old::Nothing => mode,
-            Old::File { stat, .. } => {
-                // Only where they differ: file systems without owners and modes (vfat) refuse the call.
-                if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
-                    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                    rustix::fs::fchown(&self.fd, Some(owner.0), Some(owner.1))?;
-                }
-                permission_bits(stat)
-            }
-        };
-        if permission_bits(&rustix::fs::fstat(&self.fd)?) != mode {
-            match rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)) {
+        // Only where they differ: file systems without owners and modes (vfat) refuse the call.
+        if let Some((uid, gid)) = look.owner.filter(|owner| *owner != (made.st_uid, made.st_gid)) {
+            rustix::fs::fchown(&self.fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        if permission_bits(&rustix::fs::fstat(&self.fd)?) != look.mode {
+            match rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(look.mode)) {
                 // A new file on vfat has the mode of the mount; there is no other to be had.
-                Err(Errno::PERM) if matches!(old, Old::Nothing) => {}
+                Err(Errno::PERM) if look.owner.is_none() => {}
                 result => result?,
             }
         }
-        if let Old::File { fd, .. } = old {
-            copy_xattrs(fd, &self.fd)?;
+        if let Some(wanted) = &look.xattrs {
+            xattrs::give(&self.fd, wanted)?;
+        }
+        if let Some(mtime_ns) = look.mtime_ns {
+            let last_modification = Timespec {
+                tv_sec: mtime_ns.div_euclid(NANOSECONDS),
+                tv_nsec: mtime_ns.rem_euclid(NANOSECONDS),
+            };
+            let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+            rustix::fs::futimens(&self.fd, &Timestamps { last_access, last_modification })?;
         }
         sync(&self.fd)?;
         Ok(())
@@ -273,7 +357,8 @@ fn permission_bits(stat: &Stat) -> u32 {
     Mode::from_raw_mode(stat.st_mode).bits()
 }
 
-fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), io::Error> {
+/// Writes all of `bytes`.
+pub(super) fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), io::Error> {
     while !bytes.is_empty() {
         let count = again(|| rustix::io::write(&fd, bytes))?;
         if count == 0 {
@@ -288,67 +373,4 @@ fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), io::Error> {
 fn sync_directory(place: &Location) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     sync(rustix::fs::openat(&place.parent, ".", flags, Mode::empty())?)
-}
-
-/// All extended attributes that this process may see; none where the file system has none.
-fn xattrs(fd: impl AsFd) -> Result<BTreeMap<String, Bytes>, io::Error> {
-    let names = match sized(|buffer| rustix::fs::flistxattr(&fd, buffer)) {
-        Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
-        names => names?,
-    };
-    let mut found = BTreeMap::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match sized(|buffer| rustix::fs::fgetxattr(&fd, name, buffer)) {
-            Ok(value) => {
-                found.insert(String::from_utf8_lossy(name).into_owned(), value.into());
-            }
-            // Removed meanwhile, or listed by a security module that keeps none.
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(found)
-}
-
-/// Gives `to` the extended attributes of `from` and no others (a directory's default ACL may have given it some).
-fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), io::Error> {
-    let (wanted, present) = (xattrs(from)?, xattrs(&to)?);
-    let copied = |name: &str| !COMPUTED.contains(&name);
-    for name in present.keys().filter(|name| copied(name) && !wanted.contains_key(*name)) {
-        match rustix::fs::fremovexattr(&to, name.as_str()) {
-            // A label that the security module gives every file cannot be taken away.
-            Err(_) if name.starts_with("security.") => {}
-            result => result?,
-        }
-    }
-    for (name, value) in wanted.iter().filter(|(name, _)| copied(name)) {
-        if present.get(name) == Some(value) {
-            continue;
-        }
-        match rustix::fs::fsetxattr(&to, name.as_str(), &value.0, XattrFlags::empty()) {
-            // The module that gave the label does not run now.
-            Err(Errno::OPNOTSUPP) if name == "security.selinux" => {}
-            Err(errno) => {
-                let text = format!("its extended attribute {name} cannot be kept: {errno}");
-                return Err(io::Error::new(io::Error::from(errno).kind(), text));
-            }
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Calls with growing buffers until the value fits.
-fn sized(mut call: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
-    let mut buffer = vec![0; 1024];
-    loop {
-        match call(&mut buffer) {
-            Ok(count) => {
-                buffer.truncate(count);
-                return Ok(buffer);
-            }
-            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
-            Err(errno) => return Err(errno),
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use serde::Deserialize;
 
+use super::root::Root;
 use super::{HostError, Machine, ReadHost, StepError, replace};
 use crate::engine::Memory;
 
@@ -71,6 +72,12 @@ pub fn load_memory(host: &dyn ReadHost) -> Result<Memory, StateError> {
     serde_json::from_slice(&bytes).map_err(damaged)
 }
 
+/// Makes the directory of all that is remembered, for its owner only.
+pub(super) fn ensure_directory(root: &Root) -> Result<(), HostError> {
+    let directory = root.ensure_directory(Path::new(DIRECTORY), Mode::from_raw_mode(0o700));
+    directory.map(drop).map_err(|errno| HostError::new("create the directory", DIRECTORY, errno))
+}
+
 /// Replaces the state file, readable by its owner only. On return it is durable.
 ///
 /// # Errors
@@ -78,8 +85,7 @@ pub fn load_memory(host: &dyn ReadHost) -> Result<Memory, StateError> {
 pub(super) fn save_memory(machine: &mut Machine, memory: &Memory) -> Result<(), StepError> {
     let path = Path::new(STATE_FILE);
     let fail = |error: std::io::Error| StepError::Host(HostError::new("write", path, error));
-    let directory = machine.root().ensure_directory(Path::new(DIRECTORY), Mode::from_raw_mode(0o700));
-    directory.map_err(|errno| HostError::new("create the directory", DIRECTORY, errno))?;
+    ensure_directory(machine.root())?;
     let memory = Memory { schema: SCHEMA, ..memory.clone() };
     let mut bytes = serde_json::to_vec_pretty(&memory).map_err(|error| fail(error.into()))?;
     bytes.push(b'\n');

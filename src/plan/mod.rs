@@ -9,7 +9,7 @@ mod verdict;
 
 pub use because::{Because, UnknownLoss};
 pub use followup::Followup;
-pub use step::{Bytes, FileState, Step};
+pub use step::{Bytes, COMPUTED_XATTRS, FileState, Step};
 pub use verdict::{
     Blocker, Change, Disruption, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Subject,
     Verdict, Warning,

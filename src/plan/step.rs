@@ -1,4 +1,4 @@
-//! The closed set of effects: every change to a machine is one of these four.
+//! The closed set of effects: every change to a machine is one of these.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -32,6 +32,20 @@ pub enum Step {
         /// What stood there when this was planned.
         before: FileState,
     },
+    /// Puts a file back to what it was: content, owner, mode, xattrs and modification time.
+    RestoreFile {
+        /// Absolute path as seen from the host's root.
+        path: PathBuf,
+        /// What stood there when this was planned; the executor refuses if it has changed since.
+        before: FileState,
+        /// What stands there afterwards; [`FileState::Absent`] removes the file.
+        after: FileState,
+    },
+    /// Removes a directory that this program made, if it is empty.
+    RemoveDirectory {
+        /// Absolute path as seen from the host's root.
+        path: PathBuf,
+    },
     /// Writes a sysfs attribute; never creates one.
     WriteAttr {
         /// Absolute path as seen from the host's root.
@@ -56,19 +70,19 @@ impl Step {
     /// The path or the command line that the step acts on.
     pub fn target(&self) -> String {
         match self {
-            Self::WriteFile { path, .. } | Self::RemoveFile { path, .. } | Self::WriteAttr { path, .. } => {
-                path.display().to_string()
-            }
             Self::Run { argv, .. } => argv.join(" "),
+            on_path => on_path.path().map(|path| path.display().to_string()).unwrap_or_default(),
         }
     }
 
     /// The path that the step acts on, if it acts on one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::WriteFile { path, .. } | Self::RemoveFile { path, .. } | Self::WriteAttr { path, .. } => {
-                Some(path)
-            }
+            Self::WriteFile { path, .. }
+            | Self::RemoveFile { path, .. }
+            | Self::RestoreFile { path, .. }
+            | Self::RemoveDirectory { path }
+            | Self::WriteAttr { path, .. } => Some(path),
             Self::Run { .. } => None,
         }
     }
@@ -122,7 +136,24 @@ impl FileState {
             Self::File { bytes, .. } => Some(&bytes.0),
         }
     }
+
+    /// Whether the two differ in nothing but the modification time and [what is computed](COMPUTED_XATTRS): nobody has
+    /// changed the one since it was the other.
+    pub fn same_but_time(&self, other: &Self) -> bool {
+        let settled = |state: &Self| {
+            let mut state = state.clone();
+            if let Self::File { mtime_ns, xattrs, .. } = &mut state {
+                *mtime_ns = 0;
+                xattrs.retain(|name, _| !COMPUTED_XATTRS.contains(&name.as_str()));
+            }
+            state
+        };
+        settled(self) == settled(other)
+    }
 }
+
+/// Extended attributes that the kernel computes from the content; a copy would be wrong.
+pub const COMPUTED_XATTRS: [&str; 2] = ["security.ima", "security.evm"];
 
 /// Bytes that serialise as text where they are UTF-8 and as `{"hex": "…"}` elsewhere.
 ///

@@ -203,6 +203,11 @@ fn change_report(
         Step::RemoveFile { before, .. } => {
             ("remove_file", file(before), None, Some(diff::unified(&target, before.bytes(), None)))
         }
+        Step::RestoreFile { before, after, .. } => {
+            let diff = diff::restored(&target, before, after);
+            ("restore_file", file(before), file(after), Some(diff))
+        }
+        Step::RemoveDirectory { .. } => ("remove_directory", None, None, None),
         Step::WriteAttr { before, value, .. } => ("write_attr", before.clone(), Some(value.clone()), None),
         Step::Run { .. } => ("run", None, None, None),
     };

@@ -1,6 +1,10 @@
 //! Unified diffs.
 
+use std::collections::BTreeSet;
+
 use similar::{Algorithm, TextDiff};
+
+use crate::plan::FileState;
 
 /// The unified diff of a file; `None` as `before` or `after` means that there is no file.
 ///
@@ -17,6 +21,31 @@ pub fn unified(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> Strin
     }
     if old.contains('\r') != new.contains('\r') {
         text.push_str("(carriage returns at line ends differ)\n");
+    }
+    text
+}
+
+/// The unified diff of a file that is put back, with what else differs than its content in words.
+pub(super) fn restored(path: &str, before: &FileState, after: &FileState) -> String {
+    let mut text = unified(path, before.bytes(), after.bytes());
+    let (
+        FileState::File { mode, uid, gid, xattrs, .. },
+        FileState::File { mode: new_mode, uid: new_uid, gid: new_gid, xattrs: new_xattrs, .. },
+    ) = (before, after)
+    else {
+        return text;
+    };
+    if mode != new_mode {
+        text.push_str(&format!("(mode {mode:04o} -> {new_mode:04o})\n"));
+    }
+    if (uid, gid) != (new_uid, new_gid) {
+        text.push_str(&format!("(owner {uid}:{gid} -> {new_uid}:{new_gid})\n"));
+    }
+    let names: BTreeSet<&String> = xattrs.keys().chain(new_xattrs.keys()).collect();
+    let differ = names.into_iter().filter(|name| xattrs.get(*name) != new_xattrs.get(*name));
+    let differ: Vec<&str> = differ.map(String::as_str).collect();
+    if !differ.is_empty() {
+        text.push_str(&format!("(extended attributes differ: {})\n", differ.join(", ")));
     }
     text
 }

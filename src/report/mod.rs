@@ -91,7 +91,7 @@ pub struct ChangeReport {
     pub origin: Option<String>,
     /// Files or live state.
     pub phase: Phase,
-    /// Kind of step: `write_file`, `remove_file`, `write_attr`, `run`.
+    /// Kind of step: `write_file`, `remove_file`, `restore_file`, `remove_directory`, `write_attr`, `run`.
     pub step: &'static str,
     /// Path or command line.
     pub target: String,

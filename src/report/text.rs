@@ -154,6 +154,10 @@ fn one_change(out: &mut String, change: &ChangeReport) -> fmt::Result {
             }
             Ok(())
         }
+        (None, "remove_directory") => {
+            writeln!(out, "{REMOVED}-{}/{REMOVED:#}", change.target)?;
+            writeln!(out, "  {}: {}{note}", change.item, change.reason.text)
+        }
         (None, "write_attr") => writeln!(out, "  {}{note}", attribute(change)),
         (None, _) => writeln!(out, "  $ {}  ({}){note}", change.target, change.reason.text),
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use reconcile::document::Document;
+use reconcile::engine::generations::Entry;
 use reconcile::engine::{Engine, Memory, Outcome, Scope, Selection, Silent};
 use reconcile::host::{FileKind, Host, HostError, Reach, ReadHost, SimulatedHost, StepError};
 use reconcile::plan::{FileState, Step};
@@ -63,6 +64,9 @@ impl Host for Late {
     }
     fn remember(&mut self, memory: &Memory) -> Result<(), StepError> {
         self.host.remember(memory)
+    }
+    fn record(&mut self, entry: &Entry) -> Result<(), StepError> {
+        self.host.record(entry)
     }
     fn as_read(&self) -> &dyn ReadHost {
         self

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::document::Document;
 use crate::engine::Silent;
+use crate::engine::generations::Entry;
 use crate::host::{EmptyHost, FileKind, HostError, Reach, ReadHost};
 use crate::plan::{Disruption, FileState, OwnedItem, Reason};
 
@@ -13,6 +14,8 @@ struct Script {
     hanging: Vec<&'static str>,
     executed: Vec<String>,
     remembered: Vec<(usize, Memory)>,
+    recorded: Vec<(usize, Entry)>,
+    remembered_before_rounds: Vec<usize>,
 }
 
 impl ReadHost for Script {
@@ -52,6 +55,13 @@ impl Host for Script {
         self.remembered.push((self.executed.len(), memory.clone()));
         Ok(())
     }
+    fn record(&mut self, entry: &Entry) -> Result<(), StepError> {
+        if matches!(entry, Entry::Round(_)) {
+            self.remembered_before_rounds.push(self.remembered.len());
+        }
+        self.recorded.push((self.executed.len(), entry.clone()));
+        Ok(())
+    }
     fn as_read(&self) -> &dyn ReadHost {
         self
     }
@@ -87,6 +97,32 @@ fn what_is_owned_and_owed_is_durable_before_the_first_step() {
     let [(0, first)] = host.remembered.as_slice() else { panic!("{:?}", host.remembered) };
     assert!(first.owned_item("test", "a").is_some() && first.owed.contains_key(&Followup::LibvirtRestart));
     assert_eq!(*first, memory);
+}
+
+#[test]
+fn a_round_is_recorded_before_its_first_step_and_each_step_behind_it() {
+    let mut host = Script { failing: vec!["/sys/b"], ..Script::default() };
+    let attempts =
+        [attempt("a", &["/sys/a"]), attempt("b", &["/sys/b", "/sys/c"]), attempt("c", &["/sys/a"])];
+    let _ = run(&mut host, &attempts, Memory::default());
+    assert_eq!(host.remembered_before_rounds, [0], "what is ours is noted only when it can be undone");
+    let (0, Entry::Round(round)) = &host.recorded[0] else { panic!("{:?}", host.recorded) };
+    let targets: Vec<String> = round.steps.iter().map(Step::target).collect();
+    assert_eq!(targets, ["/sys/a", "/sys/b", "/sys/c"]);
+    let steps: Vec<&[usize]> = round.changes.iter().map(|change| change.steps.as_slice()).collect();
+    assert_eq!(steps, [&[0][..], &[1, 2], &[0]]);
+    let error = || Some("refused".to_owned());
+    let ended = |step, error| Entry::Ended { step, error, left: None };
+    let lines = [
+        (0, Entry::Began { step: 0 }),
+        (1, ended(0, None)),
+        (1, Entry::Began { step: 1 }),
+        (2, ended(1, error())),
+    ];
+    assert_eq!(host.recorded[1..], lines);
+    let (mut idle, bookkeeping) = (Script::default(), attempt("a", &[]));
+    let _ = run(&mut idle, &[bookkeeping], Memory::default());
+    assert_eq!(idle.recorded, [], "nothing was about to change");
 }
 
 #[test]

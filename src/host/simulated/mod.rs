@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use super::pci::{self, Function};
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
 use crate::engine::Memory;
+use crate::engine::generations::Entry;
 use crate::plan::{Bytes, FileState, Step};
 use crate::types::{DriverName, IommuGroup, PciAddress, PciId};
 use overlay::{Node, Overlay};
@@ -232,6 +233,19 @@ impl<'a> SimulatedHost<'a> {
         Ok(())
     }
 
+    /// Puts a file into the state `after`, provided that it still has the content of `before`.
+    fn replace_file(&mut self, path: &Path, before: &FileState, after: &FileState) -> Result<(), StepError> {
+        if self.file_state(path)?.bytes() != before.bytes() {
+            return Err(StepError::Changed { path: path.to_owned() });
+        }
+        let canonical = self.canonical(path, true)?;
+        match after {
+            FileState::Absent => self.overlay.remove(&canonical),
+            FileState::File { .. } => self.overlay.put(&canonical, Node::File(after.clone())),
+        }
+        Ok(())
+    }
+
     fn run(&mut self, argv: &[String]) -> Result<(), StepError> {
         let program =
             argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
@@ -352,10 +366,9 @@ impl Host for SimulatedHost<'_> {
     fn execute(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::WriteFile { path, before, after, mode } => self.write_file(path, before, after, *mode),
-            Step::RemoveFile { path, before } => {
-                if self.file_state(path)?.bytes() != before.bytes() {
-                    return Err(StepError::Changed { path: path.clone() });
-                }
+            Step::RemoveFile { path, before } => self.replace_file(path, before, &FileState::Absent),
+            Step::RestoreFile { path, before, after } => self.replace_file(path, before, after),
+            Step::RemoveDirectory { path } => {
                 let canonical = self.canonical(path, true)?;
                 self.overlay.remove(&canonical);
                 Ok(())
@@ -367,6 +380,10 @@ impl Host for SimulatedHost<'_> {
 
     fn remember(&mut self, _: &Memory) -> Result<(), StepError> {
         // A simulated run leaves no trace; the engine holds the memory itself.
+        Ok(())
+    }
+
+    fn record(&mut self, _: &Entry) -> Result<(), StepError> {
         Ok(())
     }
 
