@@ -24,12 +24,12 @@
 //! | [`cli`] | one file per verb; the clap types' comments are the help |
 //! | [`document`] | the desired state: YAML to typed values with places, joining, lint, schema |
 //! | [`types`] | checked newtypes: addresses, ids, names |
-//! | [`formats`] | text to value and back, lossless, no I/O: modprobe.d, modules-load.d, kernel command line, shell assignments, grub.cfg, virConf |
+//! | [`formats`] | text to value and back, lossless, no I/O: modprobe.d, modules-load.d, kernel command line, shell assignments, grub.cfg, virConf, cpio and its compressions |
 //! | [`host`] | the only door to the machine: real, rooted, simulated; PCI inventory; who uses a function |
 //! | [`facts`] | firmware and kernel facts that `status` shows, one file each |
 //! | [`resources`] | what a host is made of, one file each in the same shape |
 //! | [`boot`] | boot chains: where kernel arguments persist and what each entry will pass |
-//! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt |
+//! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt; what an image really holds |
 //! | [`plan`] | steps, verdicts, objections, follow-ups: plain data |
 //! | [`engine`] | rounds, execution, follow-ups, memory, generations |
 //! | [`guard`] | from a plan and observed facts to objections |

@@ -1,6 +1,8 @@
 //! File formats: text to value and back, lossless, no I/O.
 
 pub mod cmdline;
+pub mod compression;
+pub mod cpio;
 pub mod glob;
 pub mod grub_script;
 pub mod kmod_index;

@@ -2,13 +2,16 @@
 //!
 //! To add one: write `initramfs/NAME.rs` with a type that implements [`Generator`], and add its line to `GENERATORS`.
 
+mod image;
 mod initramfs_tools;
 mod summary;
+pub mod unpack;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use image::Image;
 pub use initramfs_tools::{HOOK as INITRAMFS_TOOLS_HOOK, InitramfsTools};
 pub use summary::{Summary, rebuild_command};
 

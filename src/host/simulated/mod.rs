@@ -122,6 +122,18 @@ impl<'a> SimulatedHost<'a> {
         self.overlay.remove(&paths::in_sysfs(path.as_ref()));
     }
 
+    /// Lays a file over the host as an archive is unpacked: where the links on the way to its directory lead.
+    pub fn unpack_file(&mut self, path: &Path, content: Vec<u8>) {
+        let path = self.canonical(path, false).unwrap_or_else(|_| path.to_owned());
+        self.put(&path, content, 0o644);
+    }
+
+    /// Lays a symbolic link over the host as an archive is unpacked.
+    pub fn unpack_link(&mut self, path: &Path, target: &Path) {
+        let path = self.canonical(path, false).unwrap_or_else(|_| path.to_owned());
+        self.overlay.put(&path, Node::Link(target.to_owned()));
+    }
+
     fn put(&mut self, path: &Path, bytes: Vec<u8>, mode: u32) {
         self.clock_ns += 1;
         let (bytes, mtime_ns) = (Bytes::from(bytes), self.clock_ns);

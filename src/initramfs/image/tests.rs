@@ -1,0 +1,160 @@
+use std::io::Read;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// An archive in the making.
+#[derive(Default)]
+struct Cpio(Vec<u8>);
+
+impl Cpio {
+    fn entry(mut self, name: &str, mode: u32, (links, inode): (u32, u32), content: &[u8]) -> Self {
+        let size = u32::try_from(content.len()).unwrap();
+        let name_size = u32::try_from(name.len() + 1).unwrap();
+        self.0.extend(b"070701");
+        for number in [inode, mode, 0, 0, links, 0, size, 8, 1, 0, 0, name_size, 0] {
+            self.0.extend(format!("{number:08X}").bytes());
+        }
+        self.0.extend(name.bytes());
+        self.0.push(0);
+        self.align();
+        self.0.extend(content);
+        self.align();
+        self
+    }
+
+    fn align(&mut self) {
+        let length = self.0.len().next_multiple_of(4);
+        self.0.resize(length, 0);
+    }
+
+    fn file(self, name: &str, content: &str) -> Self {
+        self.entry(name, 0o100_644, (1, 7), content.as_bytes())
+    }
+
+    fn link(self, name: &str, target: &str) -> Self {
+        self.entry(name, 0o120_777, (1, 8), target.as_bytes())
+    }
+
+    fn end(self) -> Vec<u8> {
+        let mut bytes = self.entry("TRAILER!!!", 0, (1, 0), b"").0;
+        let length = bytes.len().next_multiple_of(512);
+        bytes.resize(length, 0);
+        bytes
+    }
+}
+
+fn read(mut bytes: &[u8]) -> Image {
+    Image::read(&mut bytes).unwrap()
+}
+
+fn text(image: &Image, path: &str) -> Option<String> {
+    image.file(Path::new(path)).map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn module(name: &str) -> ModuleName {
+    name.parse().unwrap()
+}
+
+#[test]
+fn archives_add_up_and_the_last_entry_of_a_name_stands() {
+    let early = Cpio::default().file("kernel/x86/microcode/GenuineIntel.bin", "microcode").end();
+    let first = Cpio::default()
+        .link("lib", "usr/lib")
+        .file("usr/lib/modules/6.1/kernel/drivers/net/igb.ko.xz", "ELF")
+        .file("./usr/lib/modprobe.d/aliases.conf", "alias a b\n")
+        .file("etc/modprobe.d/a.conf", "blacklist old\n")
+        .end();
+    let second = Cpio::default()
+        .file("etc/modprobe.d/a.conf", "blacklist new\n")
+        .file("lib/modules/6.8/updates/nvidia.ko", "ELF")
+        .file("bin/tool.conf", "not kept")
+        .end();
+    let image = read(&[early, vec![0; 1024], first, second].concat());
+    assert_eq!(text(&image, "/etc/modprobe.d/a.conf").as_deref(), Some("blacklist new\n"));
+    assert_eq!(text(&image, "/lib/modprobe.d/aliases.conf").as_deref(), Some("alias a b\n"));
+    assert_eq!(text(&image, "/bin/tool.conf"), None);
+    assert!(image.has(&module("igb"), "6.1") && !image.has(&module("igb"), "6.8"));
+    assert_eq!(image.releases().into_iter().collect::<Vec<_>>(), ["6.1", "6.8"]);
+    let config = image.modprobe_config().unwrap();
+    assert_eq!(config.blacklisted(&module("new")).count(), 1);
+    assert_eq!(config.blacklisted(&module("old")).count(), 0);
+}
+
+#[test]
+fn a_link_and_a_name_without_content_lead_to_the_content() {
+    let archive = Cpio::default()
+        .entry("etc/modprobe.d/one.conf", 0o100_644, (2, 3), b"")
+        .entry("other/name", 0o100_644, (2, 3), b"blacklist one\n")
+        .link("etc/modprobe.d/two.conf", "../modprobe.d/one.conf")
+        .end();
+    let next = Cpio::default().entry("x/y", 0o100_644, (2, 3), b"another file of that number").end();
+    let image = read(&[archive, next].concat());
+    assert_eq!(text(&image, "/etc/modprobe.d/one.conf").as_deref(), Some("blacklist one\n"));
+    assert_eq!(text(&image, "/etc/modprobe.d/two.conf").as_deref(), Some("blacklist one\n"));
+}
+
+#[test]
+fn what_cannot_be_unpacked_says_why() {
+    let whole = Cpio::default().file("etc/modprobe.d/a.conf", "blacklist old\n").end();
+    let mut odd = whole.clone();
+    odd[..6].copy_from_slice(b"070707");
+    for (bytes, why) in [
+        (Vec::new(), "it is empty"),
+        (vec![0; 512], "it is empty"),
+        (whole[..130].to_vec(), "the archive is cut off in the middle of an entry"),
+        (whole[..3].to_vec(), "the archive is cut off in the middle of an entry"),
+        (odd, "the archive is damaged: a header has neither of the magic numbers 070701 and 070702"),
+        (b"\x89LZO\0".to_vec(), "it is compressed with lzo, which is not read here"),
+        (b"MZ\x90\0".to_vec(), "neither an archive nor a known compression begins with 4d 5a 90 00"),
+        (b"\x1f\x8bshort".to_vec(), "its gzip part: "),
+        (b"BZh".to_vec(), "its bzip2 part: "),
+        (b"\x28\xb5\x2f".to_vec(), "its zstd part: "),
+        (b"\xfd7zX".to_vec(), "its xz part: "),
+        (b"\x5d\0\0".to_vec(), "its lzma part: "),
+        (b"\x02\x21\x4c\x18\xff\xff\xff\xff".to_vec(), "its lz4 part: a block is longer than a block can be"),
+    ] {
+        let error = Image::read(&mut bytes.as_slice()).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{error}");
+    }
+}
+
+/// Gives a part of an endless archive at each read: what an image holds must not pile up.
+struct Endless(Vec<u8>, usize, u64);
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = &self.0[self.1..];
+        let count = from.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&from[..count]);
+        self.1 = (self.1 + count) % self.0.len();
+        self.2 += count as u64;
+        Ok(count)
+    }
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let content = vec![b'#'; 1 << 20];
+    let entry = Cpio::default().entry("etc/modprobe.d/a.conf", 0o100_644, (1, 7), &content).0;
+    let mut endless = io::BufReader::new(Endless(entry, 0, 0));
+    let error = Image::read(&mut endless).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{error}");
+    assert!(endless.get_ref().2 < 2 * MAX_ALL as u64, "{}", endless.get_ref().2);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_an_image_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _image_or_error = Image::read(&mut bytes.as_slice());
+    }
+
+    #[test]
+    fn a_damaged_archive_is_an_image_or_an_error(at in 0usize..700, byte: u8) {
+        let mut bytes = Cpio::default().file("lib/modules/6.1/a.ko", "x").link("lib", "lib").file("etc/modprobe.d/a.conf", "y").end();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let _image_or_error = Image::read(&mut bytes.as_slice());
+    }
+}
