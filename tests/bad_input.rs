@@ -247,6 +247,11 @@ fn usage() {
         "--root host -c host.yaml --only no_such_resource --dry-run",
         "--root host -c host.yaml --wait 3",
         "--root host -c host.yaml --dry-run --wait 3",
+        "--root host -c host.yaml --yes --out plan.json",
+        "--root host -c host.yaml --yes --plan plan.json",
+        "--root host --boot --plan plan.json",
+        "--root host --only sriov --yes --plan plan.json",
+        "--root host status --plan plan.json",
         "--root host -c host.yaml --boot --wait soon",
         // Nobody can be asked here.
         "--root host -c host.yaml",

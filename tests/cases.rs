@@ -168,11 +168,17 @@ fn run_case(case: &Path) -> Output {
 fn normalised(bytes: Vec<u8>, place: &Path) -> Vec<u8> {
     let Ok(text) = String::from_utf8(bytes.clone()) else { return bytes };
     let place = place.to_str().expect("a temporary directory with a plain name");
-    let mut text = text.replace(place, "WORKPLACE");
+    let mut text = without_plan(&text).replace(place, "WORKPLACE");
     for key in ["\"mtime_ns\": ", "\"mtime_ns\":"] {
         text = without_numbers_after(&text, key);
     }
     text.into_bytes()
+}
+
+/// A dry run's JSON ends with the plan to be saved, which holds hashes of all that was read: `saved_plan` tests that.
+fn without_plan(text: &str) -> String {
+    let plan = text.find(",\n  \"plan\": {");
+    plan.map_or_else(|| text.to_owned(), |at| format!("{}\n}}\n", &text[..at]))
 }
 
 fn without_numbers_after(text: &str, key: &str) -> String {

@@ -65,7 +65,7 @@ fn a_stuck_write_is_left_behind_and_the_next_one_gets_a_new_child() {
     let fifo = directory.path().join("sys/stuck");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     fs::write(directory.path().join("sys/attribute"), "").unwrap();
-    let lock = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+    let lock = RunLock::acquire(&machine, Duration::ZERO, &mut |_| {}).unwrap();
     let told = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&told);
     machine.report_progress(Box::new(move |step, elapsed| {
@@ -89,7 +89,7 @@ fn a_stuck_write_is_left_behind_and_the_next_one_gets_a_new_child() {
     let lock_file = directory.path().join("run/reconcile/lock");
     assert!(!fds.contains(&lock_file), "{fds:?}");
     drop(lock);
-    drop(RunLock::acquire(&machine, Duration::ZERO).unwrap());
+    drop(RunLock::acquire(&machine, Duration::ZERO, &mut |_| {}).unwrap());
     drop(machine);
 
     // Once the kernel lets it go, it ends.

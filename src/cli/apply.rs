@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use super::output::can_ask;
-use super::prepare::{Prepared, header, open_host, read_document, selection};
-use super::recover::recover;
-use super::{ApplyArgs, Common, Output};
+use super::prepare::{Prepared, ReadDocument, header, open_host, read_document, selection};
+use super::recover::{self, recover};
+use super::{ApplyArgs, Common, Output, plan};
 use crate::engine::generations::Kind;
 use crate::engine::{
-    Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, Scope, Selection, Silent,
+    Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, SavedPlan, Scope, Selection, Silent,
 };
-use crate::host::{LockError, Reach, ReadHost as _, RunLock, SimulatedHost};
+use crate::host::{LockError, Machine, Reach, ReadHost, RunLock, SimulatedHost};
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
 
 /// How long the unit at boot waits for functions that are not there yet, all of them together.
 const BOOT_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) fn run(common: &Common, args: &ApplyArgs, output: &mut Output) -> ExitStatus {
-    if args.wait.is_some() && !args.boot {
-        return output.fail(ExitStatus::Usage, "--wait goes with --boot");
+    if args.wait.is_some() && args.dry_run && !args.boot {
+        return output.fail(ExitStatus::Usage, "--wait has nothing to wait for: a dry run takes no lock");
     }
     let unattended = args.yes || args.boot;
     if !args.dry_run && !unattended && !can_ask() {
@@ -35,16 +35,32 @@ fn scope(args: &ApplyArgs) -> Scope {
 }
 
 fn dry_run(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
-    let prepared = super::prepare::prepare(common, output)?;
-    let selection = selection(common, scope(args));
-    let (report, _) = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
-    output.report(&report, Detail::Everything);
-    Ok(report.exit_status)
+    let saved = plan::read(common, args, output)?;
+    let read = document(common, saved.as_ref(), output)?;
+    let mut prepared = Prepared::new(read, open_host(common, output)?, output)?;
+    prepared.warnings.extend(recover::look(&prepared.machine));
+    let selection = saved.as_ref().map_or_else(|| selection(common, scope(args)), SavedPlan::selection);
+    if saved.is_none() && args.out.is_none() && !output.json() {
+        let (outcome, _) =
+            simulate(&prepared, &selection, &prepared.machine).map_err(|error| fail(&error, output))?;
+        let report = with_warnings(Mode::DryRun, outcome, &prepared);
+        output.report(&report, Detail::Everything);
+        return Ok(report.exit_status);
+    }
+    let preview = plan::preview(&prepared, &selection, output)?;
+    if let Some(saved) = &saved {
+        plan::hold(saved, &preview, output)?;
+    }
+    if let Some(path) = &args.out {
+        plan::save(&preview, path, output)?;
+    }
+    preview.show(output);
+    Ok(preview.report.exit_status)
 }
 
 /// What a run would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+pub(super) enum Work {
     Nothing,
     /// Forget what is no longer ours; nobody has to be asked about that.
     Bookkeeping,
@@ -66,9 +82,13 @@ impl Work {
     }
 }
 
-/// The whole run on a simulated host.
-fn simulate(prepared: &Prepared, selection: &Selection) -> Result<(Report, Work), RunError> {
-    let mut host = SimulatedHost::new(&prepared.machine);
+/// The whole run on a simulated host over `host`, which is the prepared one.
+pub(super) fn simulate(
+    prepared: &Prepared,
+    selection: &Selection,
+    host: &dyn ReadHost,
+) -> Result<(Outcome, Work), RunError> {
+    let mut host = SimulatedHost::new(host);
     let mut memory = prepared.memory.clone();
     let mut engine = Engine {
         document: &prepared.document,
@@ -77,11 +97,12 @@ fn simulate(prepared: &Prepared, selection: &Selection) -> Result<(Report, Work)
         progress: &mut Silent,
         wait: Duration::ZERO,
         scan: None,
+        saved: None,
     };
     let mut outcome = engine.run(&mut host)?;
     let work = Work::of(&outcome);
     look_ahead(&mut outcome, host, prepared, selection, memory)?;
-    Ok((with_warnings(Mode::DryRun, outcome, prepared), work))
+    Ok((outcome, work))
 }
 
 /// Under `--root`: adds what the machine that the tree becomes would make at its own first run, on `host`, where the
@@ -104,6 +125,7 @@ fn look_ahead(
         progress: &mut Silent,
         wait: Duration::ZERO,
         scan: outcome.facts.devices.scan.clone(),
+        saved: None,
     };
     let later = engine.run(&mut host)?;
     outcome.ahead = later.made;
@@ -112,24 +134,35 @@ fn look_ahead(
 }
 
 fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
-    let read = read_document(common, output)?;
     let mut machine = open_host(common, output)?;
-    // Held from before the first look to after the last write.
-    let lock = RunLock::acquire(&machine, Duration::ZERO).map_err(|error| {
-        let status = match error {
-            LockError::Held { .. } => ExitStatus::Locked,
-            LockError::Host(_) => ExitStatus::Failed,
-        };
-        output.fail(status, &chain(&error))
-    })?;
+    // Held from before the first look to after the last write. A lock file that is there already is locked before the
+    // document is read; none is made for a document that is at fault.
+    let present = lock_run(&machine, args, output, RunLock::acquire_present)?;
+    let saved = plan::read(common, args, output)?;
+    let read = document(common, saved.as_ref(), output)?;
+    let lock = match present {
+        Some(lock) => lock,
+        None => lock_run(&machine, args, output, RunLock::acquire)?,
+    };
     let left_by_others = recover(&mut machine);
     let mut prepared = Prepared::new(read, machine, output)?;
     prepared.warnings.extend(left_by_others);
-    let selection = selection(common, scope(args));
+    let selection = saved.as_ref().map_or_else(|| selection(common, scope(args)), SavedPlan::selection);
 
     let mut detail = Detail::Everything;
     if !args.boot {
-        let (preview, work) = simulate(&prepared, &selection).map_err(|error| fail(&error, output))?;
+        let (preview, work) = match &saved {
+            Some(saved) => {
+                let preview = plan::preview(&prepared, &selection, output)?;
+                plan::hold(saved, &preview, output)?;
+                (preview.report, preview.work)
+            }
+            None => {
+                let (outcome, work) = simulate(&prepared, &selection, &prepared.machine)
+                    .map_err(|error| fail(&error, output))?;
+                (with_warnings(Mode::DryRun, outcome, &prepared), work)
+            }
+        };
         if work == Work::Nothing {
             output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
             return Ok(preview.exit_status);
@@ -151,7 +184,7 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
             detail = Detail::WhatIsLeft;
         }
     }
-    let report = execute(&mut prepared, &selection, args, output)?;
+    let report = execute(&mut prepared, &selection, args, saved.as_ref(), output)?;
     drop(lock);
     if detail == Detail::WhatIsLeft && !output.json() {
         output.text("\n");
@@ -164,6 +197,7 @@ fn execute(
     prepared: &mut Prepared,
     selection: &Selection,
     args: &ApplyArgs,
+    saved: Option<&SavedPlan>,
     output: &Output,
 ) -> Result<Report, ExitStatus> {
     let mut memory = std::mem::take(&mut prepared.memory);
@@ -178,6 +212,7 @@ fn execute(
         progress: progress.as_mut(),
         wait: if args.boot { args.wait.unwrap_or(BOOT_WAIT) } else { Duration::ZERO },
         scan: None,
+        saved,
     };
     let outcome = engine.run(&mut prepared.machine);
     drop(progress);
@@ -188,12 +223,35 @@ fn execute(
     Ok(with_warnings(mode, outcome, prepared))
 }
 
-fn with_warnings(mode: Mode, mut outcome: Outcome, prepared: &Prepared) -> Report {
+/// The documents of the command line, or of the saved plan.
+fn document(common: &Common, saved: Option<&SavedPlan>, output: &Output) -> Result<ReadDocument, ExitStatus> {
+    saved.map_or_else(|| read_document(common, output), |saved| plan::documents(saved, output))
+}
+
+/// Takes the run's lock by `acquire`, waiting as the flags say.
+fn lock_run<T>(
+    machine: &Machine,
+    args: &ApplyArgs,
+    output: &Output,
+    acquire: impl FnOnce(&Machine, Duration, &mut dyn FnMut(Option<u32>)) -> Result<T, LockError>,
+) -> Result<T, ExitStatus> {
+    let wait = args.wait.unwrap_or(if args.boot { BOOT_WAIT } else { Duration::ZERO });
+    let mut waiting = |pid| output.waiting_for_run(pid, wait);
+    acquire(machine, wait, &mut waiting).map_err(|error| {
+        let status = match error {
+            LockError::Held { .. } => ExitStatus::Locked,
+            LockError::Host(_) => ExitStatus::Failed,
+        };
+        output.fail(status, &chain(&error))
+    })
+}
+
+pub(super) fn with_warnings(mode: Mode, mut outcome: Outcome, prepared: &Prepared) -> Report {
     outcome.last.warnings.extend(prepared.warnings.iter().cloned());
     build(mode, &outcome)
 }
 
-fn fail(error: &RunError, output: &Output) -> ExitStatus {
+pub(super) fn fail(error: &RunError, output: &Output) -> ExitStatus {
     output.fail(ExitStatus::Failed, &chain(error))
 }
 

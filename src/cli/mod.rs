@@ -3,6 +3,7 @@
 mod apply;
 mod devices;
 mod output;
+mod plan;
 mod prepare;
 mod recover;
 mod schema;
@@ -91,9 +92,24 @@ struct ApplyArgs {
     /// What the unit does at boot: the live half only, without asking; waits for functions that are not there yet.
     #[arg(long)]
     boot: bool,
-    /// With --boot: wait at most so many seconds, in all, for functions that are not there yet.
+    /// Wait at most so many seconds for another run to end; with --boot also, in all, for functions that are not there yet
+    /// (30 without this flag).
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     wait: Option<Duration>,
+    /// With --dry-run: save the plan to FILE, readable by its owner only.
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    out: Option<PathBuf>,
+    /// Make exactly what a dry run has saved (--out, or its JSON output), or refuse and show what has changed since.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["boot", "out", "config", "only"])]
+    plan: Option<PathBuf>,
+}
+
+impl ApplyArgs {
+    /// Whether any of the flags was given.
+    fn is_given(&self) -> bool {
+        let given = self.wait.is_some() || self.out.is_some() || self.plan.is_some();
+        given || self.dry_run || self.yes || self.boot
+    }
 }
 
 /// How results are printed.
@@ -143,8 +159,9 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
     let mut output = Output::new(&cli.common);
     match cli.verb {
         None => apply::run(&cli.common, &cli.apply, &mut output),
-        Some(_) if cli.apply.dry_run || cli.apply.yes || cli.apply.boot || cli.apply.wait.is_some() => {
-            output.fail(ExitStatus::Usage, "--dry-run, --yes, --boot and --wait belong to the default verb")
+        Some(_) if cli.apply.is_given() => {
+            let flags = "--dry-run, --yes, --boot, --wait, --out and --plan";
+            output.fail(ExitStatus::Usage, &format!("{flags} belong to the default verb"))
         }
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),

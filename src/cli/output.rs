@@ -142,6 +142,14 @@ impl Output {
         }
     }
 
+    /// Says that another run is waited for.
+    pub(super) fn waiting_for_run(&self, pid: Option<u32>, at_most: Duration) {
+        if let Some(shown) = self.shown() {
+            let holder = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+            shown.say(&format!("waiting up to {} s for another run of reconcile{holder}", at_most.as_secs()));
+        }
+    }
+
     /// Shows that a step which takes long is still under way.
     pub(super) fn long_steps(&self) -> LongSteps {
         let shown = self.shown();

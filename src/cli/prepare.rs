@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Common, Output, recover};
-use crate::document::{self, Document, Loaded, Source};
+use crate::document::{self, Document, DocumentError, Loaded, Source};
 use crate::engine::generations::{Header, Kind};
 use crate::engine::{BOOT_ID, Memory, Scope, Selection, memory_lost};
 use crate::host::documents::read_documents;
@@ -41,8 +41,17 @@ pub(super) fn open_host(common: &Common, output: &Output) -> Result<Machine, Exi
 /// Reads and checks the documents; every problem of all of them is printed.
 pub(super) fn read_document(common: &Common, output: &Output) -> Result<ReadDocument, ExitStatus> {
     let read = read_documents(&common.config, common.root.as_deref());
-    match document::load_all(&read.sources, read.errors) {
-        Ok(loaded) => Ok(ReadDocument { loaded, sources: read.sources }),
+    check_document(read.sources, read.errors, output)
+}
+
+/// Checks the documents; every problem of all of them is printed.
+pub(super) fn check_document(
+    sources: Vec<Source>,
+    problems: Vec<DocumentError>,
+    output: &Output,
+) -> Result<ReadDocument, ExitStatus> {
+    match document::load_all(&sources, problems) {
+        Ok(loaded) => Ok(ReadDocument { loaded, sources }),
         Err(errors) => Err(output.refuse_document(&errors)),
     }
 }

@@ -7,6 +7,7 @@ use super::execute::Ledger;
 use super::generations::Entry;
 use super::plan::Scope;
 use super::rounds::{Progress, RunError};
+use super::saved::SavedPlan;
 use crate::host::{Host, Reach, ReadHost};
 use crate::plan::{Followup, Reason, Step};
 use crate::{boot, initramfs};
@@ -114,18 +115,24 @@ pub fn prospect(
     }
 }
 
-/// Runs what is owed. In a tree, and at boot for all but the daemon restart, it stays owed and is only named.
+/// Runs what is owed. In a tree, at boot for all but the daemon restart, and where a saved plan does not have it, it
+/// stays owed and is only named.
 pub(super) fn run(
     host: &mut dyn Host,
     ledger: &mut Ledger<'_>,
     scope: Scope,
     boot_id: Option<&str>,
+    saved: Option<&SavedPlan>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<FollowupRun>, RunError> {
     let mut runs = Vec::new();
     for (followup, owed) in ledger.memory.owed.clone() {
         let (argv, outcome) = prospect(followup, host.as_read(), scope);
-        let outcome = match outcome {
+        let unplanned = saved.is_some_and(|saved| !saved.runs(followup, &argv)).then(|| {
+            let why = Reason::new("not-in-plan", "the saved plan does not run it").remedy("run reconcile");
+            FollowupOutcome::Owed { why }
+        });
+        let outcome = match outcome.or(unplanned) {
             Some(outcome) => outcome,
             None => carry_out(followup, &argv, host, progress)?,
         };

@@ -9,9 +9,11 @@ pub mod generations;
 mod memory;
 mod plan;
 mod rounds;
+mod saved;
 
 pub use facts::{BOOT_ID, Facts};
 pub use followups::{FollowupOutcome, FollowupRun, Means, prospect};
 pub use memory::{Memory, Owed, Owned, PersistedAt};
 pub use plan::{Judged, Plan, Scope, Selection, executable, memory_lost, plan};
 pub use rounds::{ChangeOutcome, Engine, MadeChange, Outcome, Progress, RunError, Silent};
+pub use saved::{SavedPlan, SavedPlanError};

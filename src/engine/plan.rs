@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Facts, Memory};
 use crate::document::Document;
 use crate::guard;
@@ -12,7 +14,8 @@ use crate::plan::{Blocker, Change, ItemVerdict, Phase, Reason, Subject, Verdict,
 use crate::resources::{AnyResource, AtBoot, Observer, REGISTRY, is_own, section_vanished};
 
 /// Which half of the host a run is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Files and live state.
     #[default]

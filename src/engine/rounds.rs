@@ -12,11 +12,13 @@ use super::execute::{self, Attempt, Ledger};
 use super::followups::{self, FollowupRun};
 use super::generations::Entry;
 use super::plan::{Plan, Selection, executable, plan};
-use super::{Facts, Memory};
+use super::{Facts, Memory, SavedPlan};
 use crate::document::Document;
 use crate::host::pci::{self, Scan};
 use crate::host::{Host, StepError};
-use crate::plan::{Blocker, Bytes, Change, FileState, Phase, Step, Subject, Verdict};
+use crate::plan::{
+    Blocker, Bytes, Change, FileState, LiftedBy, Objection, Phase, Reason, Step, Subject, Verdict,
+};
 use crate::resources::ObserveError;
 
 /// More rounds than the longest chain (VFs, their drivers, their groups, the ACL) needs; a plan that still changes
@@ -118,6 +120,8 @@ pub struct Engine<'a> {
     pub progress: &'a mut dyn Progress,
     /// How long to wait for functions that are not there yet, all of them together.
     pub wait: Duration,
+    /// The plan that was agreed to: nothing but its steps is made.
+    pub saved: Option<&'a SavedPlan>,
 }
 
 /// A change's identity over rounds: what it is about, and what it does, whatever stood there before. A file that a later
@@ -179,6 +183,14 @@ impl Engine<'_> {
                 break;
             }
             round += 1;
+            if let Some(saved) = self.saved {
+                let failed = made.iter().any(|made| matches!(made.outcome, ChangeOutcome::Failed { .. }));
+                let deviations = saved.deviations(round, &attempts, failed, host.as_read());
+                if !deviations.is_empty() {
+                    refuse_rest(&mut last, host, &deviations);
+                    break;
+                }
+            }
             let mut ledger = Ledger { memory: self.memory };
             let outcomes = execute::batch(&attempts, host, &mut ledger, &facts, self.progress)?;
             for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
@@ -190,7 +202,7 @@ impl Engine<'_> {
         }
         let mut ledger = Ledger { memory: self.memory };
         let (scope, boot_id) = (self.selection.scope, facts.boot_id.as_deref());
-        let followups = followups::run(host, &mut ledger, scope, boot_id, self.progress)?;
+        let followups = followups::run(host, &mut ledger, scope, boot_id, self.saved, self.progress)?;
         if followups.iter().any(FollowupRun::ran) {
             (last, facts) = self.observe(host)?;
             self.note_ineffective_followups(&last, &followups, &mut made, round);
@@ -294,6 +306,22 @@ impl Engine<'_> {
         }
         *patience = Duration::ZERO;
         false
+    }
+}
+
+/// Refuses what `plan` would still change: it is not what was agreed to.
+fn refuse_rest(plan: &mut Plan, host: &dyn Host, deviations: &[Reason]) {
+    let round = Reason::new("round-differs", "what is to be done now is not what the saved plan foresaw");
+    let items = plan.resources.iter_mut().flat_map(|judged| &mut judged.items);
+    for item in items {
+        let Verdict::Change(change) = &item.verdict else { continue };
+        if executable(change, host.reach()) && !change.steps.is_empty() {
+            item.verdict = Verdict::Refused(Objection {
+                subject: item.item.clone(),
+                chain: [std::slice::from_ref(&round), deviations].concat(),
+                lifted_by: LiftedBy::Operator(SavedPlan::REMEDY.to_owned()),
+            });
+        }
     }
 }
 

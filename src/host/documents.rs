@@ -12,13 +12,19 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::{Uid, geteuid};
 
+use super::root::Root;
+use super::{HostError, StepError, replace};
 use crate::document::{DocumentError, Source};
+use crate::plan::FileState;
 
 /// Where the document lies unless `--config` names another place.
 pub const DEFAULT_PATH: &str = "/etc/reconcile/host.yaml";
 
 /// The largest document that is read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
+
+/// The largest saved plan that is read, in bytes: it holds the files that it changes.
+const LARGEST_PLAN: u64 = 64 << 20;
 
 /// The files that could be read, and why the others could not.
 #[derive(Debug, Default)]
@@ -37,14 +43,48 @@ pub struct Documents {
 /// Under `--root`, `tree` is that directory: its owner can change the tree at will, and may own its documents as well.
 pub fn read_documents(paths: &[PathBuf], tree: Option<&Path>) -> Documents {
     let owner = tree.and_then(|tree| std::fs::metadata(tree).ok()).map_or(0, |metadata| metadata.uid());
-    read_as(paths, Reader { user: geteuid(), owner })
+    read_as(paths, Reader { user: geteuid(), owner, largest: LARGEST })
 }
 
-/// Who reads, and which user beside root may own what is read.
+/// Reads a saved plan, under the rules for documents.
+///
+/// # Errors
+/// Where a document would be refused.
+pub fn read_saved_plan(path: &Path, tree: Option<&Path>) -> Result<Vec<u8>, Box<DocumentError>> {
+    let owner = tree.and_then(|tree| std::fs::metadata(tree).ok()).map_or(0, |metadata| metadata.uid());
+    let reader = Reader { user: geteuid(), owner, largest: LARGEST_PLAN };
+    read_file(path, reader).map(|source| source.bytes)
+}
+
+/// Writes a file that only its owner can read; what stood there is replaced.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+    let fail = |error: io::Error| HostError::new("write", path, error);
+    let absolute = std::path::absolute(path).map_err(fail)?;
+    let root = Root::open(Path::new("/"))?;
+    match std::fs::symlink_metadata(&absolute) {
+        Ok(found) if !found.is_file() => {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        // A file that is replaced would keep its mode.
+        Ok(_) => std::fs::remove_file(&absolute).map_err(fail)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fail(error)),
+    }
+    replace::write(&root, &absolute, &FileState::Absent, bytes, 0o600).map_err(|error| match error {
+        StepError::Host(error) => error,
+        other => fail(io::Error::other(other.to_string())),
+    })
+}
+
+/// Who reads, which user beside root may own what is read, and how large it may be.
 #[derive(Clone, Copy)]
 struct Reader {
     user: Uid,
     owner: u32,
+    largest: u64,
 }
 
 fn read_as(paths: &[PathBuf], reader: Reader) -> Documents {
@@ -129,7 +169,7 @@ fn read_file(path: &Path, reader: Reader) -> Result<Source, Box<DocumentError>> 
     if reader.user.is_root() {
         trusted(path, &metadata, reader.owner)?;
     }
-    Ok(Source::new(path.display().to_string(), content(path, &file, metadata.len())?))
+    Ok(Source::new(path.display().to_string(), content(path, &file, metadata.len(), reader.largest)?))
 }
 
 fn regular(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
@@ -146,17 +186,17 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), Box<DocumentError>> {
     Err(error.accepted("a regular file").remedy("write the document to a file and name that").into())
 }
 
-fn content(path: &Path, file: &File, length: u64) -> Result<Vec<u8>, Box<DocumentError>> {
+fn content(path: &Path, file: &File, length: u64, largest: u64) -> Result<Vec<u8>, Box<DocumentError>> {
     let mut bytes = Vec::new();
-    if length <= LARGEST {
+    if length <= largest {
         // A file can have grown since its length was read.
-        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+        file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     }
     let length = length.max(bytes.len() as u64);
-    if length > LARGEST {
+    if length > largest {
         let error = fault("too-large", path, format!("{} has {length} bytes", path.display()));
         return Err(error
-            .accepted(format!("a document of at most {LARGEST} bytes"))
+            .accepted(format!("a file of at most {largest} bytes"))
             .remedy("name the right file, or spread the document over several")
             .into());
     }
@@ -208,7 +248,8 @@ mod tests {
     use super::*;
 
     fn read(path: &Path, user: u32, owner: u32) -> Documents {
-        read_as(&[path.to_owned()], Reader { user: Uid::from_raw(user), owner })
+        let user = Uid::from_raw(user);
+        read_as(&[path.to_owned()], Reader { user, owner, largest: LARGEST })
     }
 
     fn codes(path: &Path, user: u32) -> Vec<&'static str> {
@@ -252,6 +293,23 @@ mod tests {
         File::create(&large).unwrap().set_len(100 << 20).unwrap();
         assert_eq!(codes(&large, 1), ["too-large"]);
         assert!(File::open(&large).is_ok() && codes(Path::new("/proc/self/mem"), 1) == ["unreadable"]);
+    }
+
+    #[test]
+    fn what_is_private_can_be_read_by_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("plan.json");
+        for content in [&b"one"[..], b"two"] {
+            write_private(&file, content).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), content);
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(
+            write_private(dir.path(), b"x").is_err() && write_private(Path::new("/dev/null"), b"x").is_err()
+        );
+        assert!(Path::new("/dev/null").exists());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::clock::Clock;
 use super::root::again;
-use super::{HostError, Machine};
+use super::{HostError, Machine, ReadHost as _};
 
 const DIRECTORY: &str = "/run/reconcile";
 const NAME: &str = "lock";
@@ -38,16 +38,50 @@ pub enum LockError {
     Host(#[from] HostError),
 }
 
+fn fail(error: io::Error) -> HostError {
+    HostError::new("lock", Path::new(DIRECTORY).join(NAME), error)
+}
+
 impl RunLock {
-    /// Takes the lock of `machine` (under `--root`, inside that tree), waiting at most `wait` for another run to end.
+    /// Takes the lock of `machine` (under `--root`, inside that tree), waiting at most `wait` for another run to end;
+    /// `waiting` is told the holder's pid when that begins.
     ///
     /// # Errors
     /// When it is still held then, or the lock file cannot be made.
-    pub fn acquire(machine: &Machine, wait: Duration) -> Result<Self, LockError> {
-        let fail = |error: io::Error| HostError::new("lock", Path::new(DIRECTORY).join(NAME), error);
-        let mut file = open(machine).map_err(fail)?;
+    pub fn acquire(
+        machine: &Machine,
+        wait: Duration,
+        waiting: &mut dyn FnMut(Option<u32>),
+    ) -> Result<Self, LockError> {
+        let file = open(machine, OFlags::CREATE).map_err(fail)?;
+        Self::take(file, wait, waiting)
+    }
+
+    /// The same, where an earlier run has left the lock file; `None` where there is none, so that no other run holds
+    /// it. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`RunLock::acquire`].
+    pub fn acquire_present(
+        machine: &Machine,
+        wait: Duration,
+        waiting: &mut dyn FnMut(Option<u32>),
+    ) -> Result<Option<Self>, LockError> {
+        if !machine.exists(&Path::new(DIRECTORY).join(NAME))? {
+            return Ok(None);
+        }
+        let file = open(machine, OFlags::empty()).map_err(fail)?;
+        Self::take(file, wait, waiting).map(Some)
+    }
+
+    fn take(
+        mut file: OwnedFd,
+        wait: Duration,
+        waiting: &mut dyn FnMut(Option<u32>),
+    ) -> Result<Self, LockError> {
         let mut observer = |_| {};
         let mut clock = Clock::start(wait, &mut observer);
+        let mut told = false;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => return Ok(Self { _file: locked }),
@@ -57,14 +91,17 @@ impl RunLock {
             if clock.left().is_zero() {
                 return Err(LockError::Held { pid: holder(&file) });
             }
+            if !std::mem::replace(&mut told, true) {
+                waiting(holder(&file));
+            }
             clock.sleep(RETRY);
         }
     }
 }
 
-fn open(machine: &Machine) -> Result<OwnedFd, io::Error> {
+fn open(machine: &Machine, create: OFlags) -> Result<OwnedFd, io::Error> {
     let directory = machine.root().ensure_directory(Path::new(DIRECTORY), Mode::from_raw_mode(0o755))?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // Nobody else may open it: a reader could hold the lock.
     let mode = Mode::from_raw_mode(0o600);
     Ok(again(|| rustix::fs::openat(&directory, NAME, flags, mode))?)
@@ -91,20 +128,26 @@ fn holder(file: &OwnedFd) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Reach, ReadHost as _};
+    use crate::host::Reach;
 
     #[test]
     fn the_second_run_is_told_who_holds_it() {
         let directory = tempfile::tempdir().unwrap();
         let machine = Machine::open(directory.path(), Reach::Tree).unwrap();
-        let first = RunLock::acquire(&machine, Duration::ZERO).unwrap();
-        let second = RunLock::acquire(&machine, Duration::from_millis(300));
+        assert!(RunLock::acquire_present(&machine, Duration::ZERO, &mut |_| {}).unwrap().is_none());
+        assert!(!machine.exists(Path::new("/run")).unwrap(), "looking for a lock makes none");
+        let first = RunLock::acquire(&machine, Duration::ZERO, &mut |_| {}).unwrap();
+        let mut told = None;
+        let second = RunLock::acquire(&machine, Duration::from_millis(300), &mut |pid| told = pid);
         assert!(
             matches!(second, Err(LockError::Held { pid: Some(pid) }) if pid == std::process::id()),
             "{second:?}"
         );
+        assert_eq!(told, Some(std::process::id()));
+        let third = RunLock::acquire_present(&machine, Duration::ZERO, &mut |_| {});
+        assert!(matches!(third, Err(LockError::Held { pid: Some(_) })), "{third:?}");
         drop(first);
-        let again = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+        let again = RunLock::acquire(&machine, Duration::ZERO, &mut |_| {}).unwrap();
         assert_eq!(machine.text(Path::new("/run/reconcile/lock")).unwrap().as_deref(), Some(""));
         drop(again);
     }
@@ -113,12 +156,12 @@ mod tests {
     fn a_waiting_run_gets_it_when_the_first_ends() {
         let directory = tempfile::tempdir().unwrap();
         let machine = Machine::open(directory.path(), Reach::Tree).unwrap();
-        let first = RunLock::acquire(&machine, Duration::ZERO).unwrap();
+        let first = RunLock::acquire(&machine, Duration::ZERO, &mut |_| {}).unwrap();
         let ending = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(300));
             drop(first);
         });
-        RunLock::acquire(&machine, Duration::from_secs(30)).unwrap();
+        RunLock::acquire(&machine, Duration::from_secs(30), &mut |_| {}).unwrap();
         ending.join().unwrap();
     }
 }

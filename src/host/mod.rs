@@ -19,6 +19,7 @@ mod lock;
 mod machine;
 pub mod pci;
 pub mod pci_ids;
+pub mod recording;
 mod replace;
 mod root;
 pub mod simulated;
@@ -29,6 +30,8 @@ mod xattrs;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use empty::EmptyHost;
 pub use error::{HostError, StepError};
@@ -37,6 +40,7 @@ pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
 pub use machine::{LongSteps, Machine};
 pub use pci::Pci;
+pub use recording::RecordingHost;
 pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory};
 pub use who::who;
@@ -46,7 +50,8 @@ use crate::engine::generations::Entry;
 use crate::plan::{FileState, Step};
 
 /// What can be acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// The running machine: files, attributes, commands.
     Machine,

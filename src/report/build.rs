@@ -12,7 +12,7 @@ use super::{
 };
 use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
 use crate::host::Reach;
-use crate::plan::{Blocker, Change, Disruption, FileState, Reason, Step, Verdict};
+use crate::plan::{Blocker, Change, Disruption, FileState, Objection, Reason, Step, Verdict};
 
 /// What kind of run a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,19 +38,10 @@ impl Mode {
 /// Builds the report of a run.
 pub fn build(mode: Mode, outcome: &Outcome) -> Report {
     let mut report = Report {
-        schema: SCHEMA,
-        mode,
-        in_sync: false,
-        exit_status: ExitStatus::InSync,
-        summary: String::new(),
-        resources: Vec::new(),
         changes: changes(mode, outcome),
-        blocked: Vec::new(),
-        refused: Vec::new(),
-        errors: Vec::new(),
         warnings: outcome.last.warnings.clone(),
         followups: followups(mode, outcome),
-        reboot: RebootReport::default(),
+        ..empty(mode)
     };
     report.warnings.sort();
     report.warnings.dedup();
@@ -60,6 +51,34 @@ pub fn build(mode: Mode, outcome: &Outcome) -> Report {
     report.in_sync = report.exit_status == ExitStatus::InSync;
     report.summary = super::text::summary(&report);
     report
+}
+
+/// The report of a run that was refused as a whole, before anything was done.
+pub fn refusal(resource: &'static str, objection: Objection) -> Report {
+    let item = objection.subject.clone();
+    let mut report = empty(Mode::Apply);
+    report.refused.push(RefusedReport { resource, item, origin: None, objection });
+    report.exit_status = ExitStatus::Refused;
+    report.summary = super::text::summary(&report);
+    report
+}
+
+fn empty(mode: Mode) -> Report {
+    Report {
+        schema: SCHEMA,
+        mode,
+        in_sync: false,
+        exit_status: ExitStatus::InSync,
+        summary: String::new(),
+        resources: Vec::new(),
+        changes: Vec::new(),
+        blocked: Vec::new(),
+        refused: Vec::new(),
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        followups: Vec::new(),
+        reboot: RebootReport::default(),
+    }
 }
 
 fn verdicts(report: &mut Report, outcome: &Outcome) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::plan::{Blocker, Disruption, Followup, Objection, Phase, Reason, Warning};
 
-pub use build::{Mode, build};
+pub use build::{Mode, build, refusal};
 pub use diff::unified;
 pub use facts::facts_as_text;
 pub use status::ExitStatus;

@@ -40,7 +40,7 @@
 //!
 //! Two limits: an open with `O_TRUNC` of an attribute waits while another write to the same attribute hangs; and
 //! `/proc/self` is the same directory for every process, with only what the example has and `exe`.
-#![allow(dead_code, reason = "each test file that includes this uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file that includes this uses its part")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -81,8 +81,15 @@ fn boot(document: &Document, absent: &str, comes_after: Duration, write_takes: D
     let mut memory = Memory::default();
     let selection = Selection { scope: Scope::Boot, ..Selection::default() };
     let (progress, wait) = (&mut Silent, Duration::from_millis(600));
-    let mut engine =
-        Engine { document, selection: &selection, memory: &mut memory, progress, wait, scan: None };
+    let mut engine = Engine {
+        document,
+        selection: &selection,
+        memory: &mut memory,
+        progress,
+        wait,
+        scan: None,
+        saved: None,
+    };
     let outcome = engine.run(&mut host).unwrap();
     (host, outcome)
 }
