@@ -53,6 +53,7 @@ class Machine:
     # Life
 
     def start(self, extra=()):
+        """`extra`: more of QEMU's arguments."""
         argv = [*arguments(self.directory, self.accel, self.memory), *self.devices(self.disk), *extra]
         with open(os.path.join(self.directory, "qemu.log"), "ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -93,6 +94,13 @@ class Machine:
         """Through the boot loader, as an operator does it."""
         self.leave("reboot")
         self.wait_for_boot()
+        self.settle()
+
+    def restart(self, devices):
+        """Off, and on again with other hardware."""
+        self.power_off()
+        self.devices = devices
+        self.start()
         self.settle()
 
     def leave(self, how):

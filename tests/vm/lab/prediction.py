@@ -16,6 +16,7 @@ CLONES = ("clone", "clone3", "fork", "vfork")
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
 RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
 STRING = r'"((?:[^"\\]|\\.)*)"'
+UNKNOWN = re.compile(r"<group of ([0-9a-f:.]+)>")
 PLACE = rf"(?:AT_FDCWD(?:<([^>]*)>)?|\d+<([^>]*)>), {STRING}"
 
 
@@ -24,23 +25,40 @@ def attribute(path):
     return "/".join(path.split("/")[-2:])
 
 
-def predicted(found):
-    """The dry run's changes and follow-ups, in order, each as a tuple."""
-    events = []
+def predicted(found, group_of):
+    """The dry run's changes and follow-ups, in order, each as a tuple; and each file's last content (None: no file).
+
+    A named unknown stands for the one value that `group_of` its function turned out to be. Where that is the value that
+    it was to replace, the file is not written, and what only such writes owe is not run.
+    """
+    def known(text):
+        return UNKNOWN.sub(lambda unknown: group_of(unknown[1]), text)
+
+    def entries(text):
+        return sorted(line.rstrip(",") for line in known(text).splitlines())
+
+    events, contents, written, void = [], {}, set(), set()
     for change in found["changes"]:
-        step, target = change["step"], change["target"]
+        step, target, item = change["step"], change["target"], f"{change['resource']}: {change['item']}"
+        if step == "write_file" and UNKNOWN.search(change["after"]) and entries(change["before"]) == entries(change["after"]):
+            void.add(item)
+            continue
+        written.add(item)
         if step == "write_attr":
             events.append(("attribute", attribute(target), change["after"]))
         elif step == "write_file":
             events.append(("file", target))
+            contents[target] = known(change["after"])
         elif step == "remove_file":
             events.append(("remove", target))
+            contents[target] = None
         elif step == "run":
             events.append(("run", target))
         else:
             raise Failed(f"the report has a step of an unknown kind: {change}")
-    events += [("run", " ".join(followup["argv"])) for followup in found["followups"]]
-    return events
+    events += [("run", " ".join(followup["argv"])) for followup in found["followups"]
+               if not set(followup["because"]) <= void - written]
+    return events, contents
 
 
 def executed(lines):
@@ -103,11 +121,25 @@ def keep_out_of_the_trace(machine):
                 "chmod 755 /var/tmp/update-initramfs; mount --bind /var/tmp/update-initramfs /usr/sbin/update-initramfs; }")
 
 
-def apply(machine, document=None, status=None, timeout=1800):
-    """Writes the document, predicts, applies under strace, and compares. Returns the apply's report."""
+def apply(machine, document=None, status=None, predictor="reconcile"):
+    """Writes the document, has `predictor` predict, applies under strace, and compares. Returns the apply's report."""
+    wanted, found, contents, result = both(machine, document, status, predictor)
+    if wanted != found:
+        listing = observe.listing(wanted, found)
+        raise Diverged(f"the apply did something else than was predicted (- predicted, + done)\n{listing}\n{brief(result)}")
+    compare_contents(machine, contents)
+    return result
+
+
+class Diverged(Failed):
+    """Prediction and execution differ."""
+
+
+def both(machine, document=None, status=None, predictor="reconcile", timeout=1800):
+    """Events predicted and events done, the contents predicted, and the report of the apply."""
     if document is not None:
         machine.write(DOCUMENT, document)
-    forecast = report(machine)
+    forecast = report(machine, program=predictor)
     keep_out_of_the_trace(machine)
     done = machine.run(
         f"strace -f --seccomp-bpf -y -qq -s 200 -e trace={CALLS} -e signal=none -o {TRACE} "
@@ -122,30 +154,20 @@ def apply(machine, document=None, status=None, timeout=1800):
         raise Failed(f"no report: {done!r}") from None
     expected = {status} if isinstance(status, int) else status
     check(expected is None or done.status in expected, lambda: f"expected status {status}: {done!r} {brief(result)}")
-    wanted, found = predicted(forecast), executed(lines.splitlines())
-    if wanted != found:
-        listing = observe.listing(wanted, found)
-        raise Failed(f"the apply did something else than was predicted (- predicted, + done)\n{listing}\n{brief(result)}")
-    contents(machine, forecast)
-    return result
+    wanted, contents = predicted(forecast, machine.group)
+    return wanted, executed(lines.splitlines()), contents, result
 
 
-def contents(machine, forecast):
-    """Each file ends as its last prediction says; a named unknown stands for its one real value."""
-    last = {}
-    for change in forecast["changes"]:
-        if change["step"] in ("write_file", "remove_file"):
-            last[change["target"]] = change["after"]
-    for path, text in last.items():
+def compare_contents(machine, contents):
+    """Each file ends as its last prediction says."""
+    for path, text in contents.items():
         if text is None:
             check(machine.run(f"test -e {path}", check=False).status != 0, f"{path} is still there")
             continue
-        for unknown in sorted(set(re.findall(r"<group of ([0-9a-f:.]+)>", text))):
-            text = text.replace(f"<group of {unknown}>", machine.group(unknown))
         real = machine.run(["/bin/cat", path]).stdout
         if real != text:
             listing = observe.listing(text.splitlines(), real.splitlines())
-            raise Failed(f"{path} is not what was predicted (- predicted, + real)\n{listing}")
+            raise Diverged(f"{path} is not what was predicted (- predicted, + real)\n{listing}")
 
 
 def brief(result):

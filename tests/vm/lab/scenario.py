@@ -1,6 +1,7 @@
 """What a scenario holds: its machines, the steps it has come through, and the product in the guest."""
 
 import contextlib
+import functools
 import json
 import shutil
 import time
@@ -9,6 +10,9 @@ from . import topology
 from .machine import Failed, Machine
 
 DOCUMENT = "/etc/reconcile/host.yaml"
+# Takes back all that is the product's.
+EMPTY = "version: 1\nmodules: []\nblacklist: []\nmodule_options: {}\nsriov: []\nvfio_pci: {ids: [], devices: []}\n" \
+        "qemu: {cgroup_device_acl: []}\n"
 
 
 class Scenario:
@@ -25,29 +29,59 @@ class Scenario:
         yield
         self.log(f"{text} ({time.monotonic() - started:.1f} s)")
 
-    def machine(self, devices=topology.full, installed=True, extra=()):
+    def machine(self, devices=topology.full, memory="2G"):
         """A booted machine on an overlay of its own, with the package in it."""
-        machine = Machine(self.disk, devices, self.accel, log=self.log)
+        machine = Machine(self.disk, devices, self.accel, memory, self.log)
         self.machines.append(machine)
         with self.step("boot"):
-            machine.start(extra)
+            machine.start()
             machine.settle()
-        if installed:
-            with self.step("install the package"):
-                machine.push({"/var/tmp/reconcile.deb": self.package})
-                machine.run("dpkg --install /var/tmp/reconcile.deb", timeout=300)
+        with self.step("install the package"):
+            machine.push({"/var/tmp/reconcile.deb": self.package})
+            machine.run("dpkg --install /var/tmp/reconcile.deb", timeout=300)
         return machine
+
+    def shared_machine(self, left):
+        """The machine that a scenario before this one has `left` behind, with all taken back; else a new one."""
+        if left is None:
+            machine = self.machine()
+            # Half the time; MODULES=most, the default, is for the scenarios that boot.
+            machine.write("/etc/initramfs-tools/conf.d/lab", "MODULES=dep\n")
+            return machine
+        self.machines.append(left)
+        left.log = self.log
+        with self.step("all taken back"):
+            left.write(DOCUMENT, EMPTY)
+            reconcile(left, "--yes", status=0)
+            left.run(f"rm -rf /var/lib/reconcile {DOCUMENT}")
+        return left
 
     def tail(self):
         return "\n".join(machine.tail("qemu.log", 5) + "\n" + machine.tail() for machine in self.machines)
 
-    def end(self, keep):
+    def end(self, keep, leave=False):
+        """Stops the machines; one that the next scenario goes on with is left and returned."""
+        if leave:
+            return self.machines[0]
         for machine in self.machines:
             machine.stop()
             if keep:
                 self.log(f"kept {machine.directory}")
             else:
                 shutil.rmtree(machine.directory)
+        return None
+
+
+def shared(function):
+    """Of a scenario that boots nothing: gets (scenario, machine), the machine one that others had before it. What it does
+    behind the product's back it puts right itself."""
+
+    @functools.wraps(function)
+    def scenario_on_shared_machine(scenario, left=None):
+        function(scenario, scenario.shared_machine(left))
+
+    scenario_on_shared_machine.shared = True
+    return scenario_on_shared_machine
 
 
 def check(held, text):
@@ -60,17 +94,17 @@ def equal(found, wanted, what):
     check(found == wanted, f"{what}: {found!r} instead of {wanted!r}")
 
 
-def reconcile(machine, arguments="", status=None, timeout=900):
+def reconcile(machine, arguments="", status=None, timeout=900, program="reconcile"):
     """Runs the product; `status` is the exit status, or a set of them, that the scenario expects."""
-    done = machine.run(f"reconcile {arguments}", check=False, timeout=timeout)
+    done = machine.run(f"{program} {arguments}", check=False, timeout=timeout)
     expected = {status} if isinstance(status, int) else status
     check(expected is None or done.status in expected, lambda: f"expected status {status}: {done!r}")
     return done
 
 
-def report(machine, arguments="--dry-run", status=None, timeout=900):
-    """The product's report as a structure. By way of a file: the agent keeps no more than 16 MB of output."""
-    done = reconcile(machine, f"{arguments} -o json", status, timeout)
+def report(machine, arguments="--dry-run", **options):
+    """The product's report as a structure; `options` as of `reconcile`."""
+    done = reconcile(machine, f"{arguments} -o json", **options)
     try:
         return json.loads(done.stdout)
     except ValueError:

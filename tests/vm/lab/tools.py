@@ -14,6 +14,8 @@ NEEDED = {
     "/sbin/sfdisk": "fdisk",
     "/sbin/mke2fs": "e2fsprogs",
     "/usr/share/seabios/bios-256k.bin": "seabios",
+    "lintian": "lintian",
+    "strip": "binutils",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 QEMU = "qemu-system-x86_64"

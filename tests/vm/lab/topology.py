@@ -23,6 +23,7 @@ def nvme(name, vfs):
 
 # Device number of the root port on bus 0, by the name that scenarios use.
 SLOTS = {
+    "before": 1,
     "disk": 2,
     "uplink": 3,
     "igb0": 4,
@@ -33,6 +34,7 @@ SLOTS = {
     "gpu": 9,
     "xhci": 10,
     "noacs": 11,
+    "behind": 12,
 }
 IOMMU = ["-device", "intel-iommu,intremap=on"]
 
@@ -67,6 +69,27 @@ def full(disk):
         *port(SLOTS["xhci"], "qemu-xhci,bus=BUS"),
         *port(SLOTS["noacs"], "e1000e,bus=BUS,romfile=,mac=52:54:00:00:05:00", acs=False),
     ]
+
+
+def card_behind(disk):
+    """One more card on the last bus: every address stays, the numbers of IOMMU groups move."""
+    return [*full(disk), *port(SLOTS["behind"], "qemu-xhci,bus=BUS")]
+
+
+def card_before(disk):
+    """One more card on the first bus: every address behind a root port moves by one bus."""
+    return [*full(disk), *port(SLOTS["before"], "qemu-xhci,bus=BUS")]
+
+
+# Names of the NVMe controllers of the large machine, each on a root port of its own after the base's.
+STORES = {f"store{index}": 16 + index for index in range(4)}
+SLOTS.update(STORES)
+
+
+def large(disk):
+    """Several hundred VFs."""
+    stores = [argument for name, slot in STORES.items() for argument in port(slot, *nvme(name, 127))]
+    return [*IOMMU, *base(disk), *stores]
 
 
 def without_iommu(disk):

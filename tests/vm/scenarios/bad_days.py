@@ -5,7 +5,7 @@ from lab.scenario import DOCUMENT, check, equal, reconcile
 
 
 def other_host(scenario):
-    """A document for another host; then a host whose IOMMU is turned off."""
+    """A document for another host; a host without vfio-pci; then a host whose IOMMU is turned off."""
     machine = scenario.machine()
     igb, card = machine.address("igb0"), machine.address("e1000e")
     with scenario.step("a document for another host changes nothing live"):
@@ -20,6 +20,21 @@ sriov: [{{device: "0000:7e:00.0", vfs: 4, driver: vfio-pci}}, {{device: "{igb}",
         for word in ("0000:7f:00.0", "10de:11bf", "0000:7e:00.0", "99"):
             check(word in done.stdout + done.stderr, lambda: f"not named: {word}\n{done!r}")
         equal(observe.difference(before, observe.attributes(machine)), [], "what changed")
+    with scenario.step("no vfio-pci in the kernel: nothing is bound, and the report says why"):
+        machine.run("modprobe -r vfio_pci; rm /usr/lib/modules/$(uname -r)/kernel/drivers/vfio/pci/vfio-pci.ko*; depmod", timeout=600)
+        machine.write(DOCUMENT, f"""\
+version: 1
+modules: [vfio_pci]
+vfio_pci: {{devices: ["{card}"]}}
+sriov: [{{device: "{igb}", vfs: 2, driver: vfio-pci}}]
+""")
+        before = observe.files(machine), observe.attributes(machine)
+        done = reconcile(machine, "--yes", status={1, 4})
+        check("vfio_pci" in done.stdout + done.stderr, lambda: repr(done))
+        scenario.log(next(line for line in (done.stdout + done.stderr).splitlines() if "vfio_pci" in line).strip())
+        equal(machine.driver(card), "e1000e", "driver of the card")
+        after = observe.files(machine), observe.attributes(machine)
+        equal([line for old, new in zip(before, after) for line in observe.difference(old, new)], [], "what changed")
     with scenario.step("boot with intel_iommu=off"):
         machine.write("/etc/default/grub.d/off.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="intel_iommu=off"\n')
         machine.run("update-grub && systemctl enable reconcile")

@@ -1,11 +1,9 @@
 """Each resource alone on a running machine; every apply does what its dry run predicted."""
 
 from lab.prediction import apply
-from lab.scenario import DOCUMENT, check, equal, reconcile, report
+from lab.scenario import DOCUMENT, EMPTY, check, equal, reconcile, report, shared
 
 from .fresh import vfio
-
-EMPTY = "version: 1\nmodules: []\nblacklist: []\nsriov: []\nvfio_pci: {ids: [], devices: []}\nqemu: {cgroup_device_acl: []}\n"
 
 
 def count(machine, pf):
@@ -14,17 +12,20 @@ def count(machine, pf):
 
 def drivers(machine, pf):
     """The drivers of a PF's VFs, in order."""
-    return [machine.driver(vf) for vf in vfs(machine, pf)]
+    return of_vfs(machine, pf, 'basename "$(readlink $vf/driver)"').split("\n")[:-1]
 
 
 def vfs(machine, pf):
-    return machine.out(f"cd /sys/bus/pci/devices/{pf} && for vf in $(ls -d virtfn* | sort -V); do basename $(readlink $vf); done",
-                       check=False).split()
+    return of_vfs(machine, pf, "basename $(readlink $vf)").split()
 
 
-def vf_counts(scenario):
+def of_vfs(machine, pf, command):
+    return machine.run(f"cd /sys/bus/pci/devices/{pf} && for vf in $(ls -d virtfn* | sort -V); do {command}; done", check=False).stdout
+
+
+@shared
+def vf_counts(scenario, machine):
     """VFs 0 to 4, 4 to 2 with a driver, taken back: on igb and on NVMe, whose VFs have the PF's own id."""
-    machine = scenario.machine()
     for name in ("igb0", "nvme"):
         pf = machine.address(name)
         with scenario.step(f"{name}: no VFs to 4"):
@@ -40,12 +41,12 @@ def vf_counts(scenario):
             equal(machine.read(f"/sys/bus/pci/devices/{pf}/sriov_drivers_autoprobe"), "1", "autoprobe")
 
 
-def bindings(scenario):
-    """By address, leaving the twin alone; {pf, vf}; a group of several functions; the ACL; everything taken back."""
-    machine = scenario.machine()
+@shared
+def bindings(scenario, machine):
+    """By address, leaving the twin alone; {pf, vf}; a group of several functions; the ACL; drift; everything taken back."""
     twin, other = machine.address("e1000e"), machine.address("noacs")
     pf, display, audio = machine.address("igb1"), machine.address("gpu"), machine.address("gpu", "00.1")
-    pristine = machine.out("sha256sum /etc/libvirt/qemu.conf")
+    pristine = machine.run("cat /etc/libvirt/qemu.conf").stdout
     with scenario.step("bind by address, {pf, vf}, a group of two, with the ACL"):
         apply(machine, f"""\
 version: 1
@@ -67,28 +68,31 @@ qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
         text = machine.read("/etc/libvirt/qemu.conf")
         for address in (twin, display, vfs(machine, pf)[2]):
             check(f'"/dev/vfio/{machine.group(address)}"' in text, f"no node of {address}")
-    with scenario.step("drift: unbound, VFs destroyed, a file edited"):
+    with scenario.step("drift: unbound, VFs destroyed, files edited and removed"):
         machine.run(f"echo {twin} > /sys/bus/pci/devices/{twin}/driver/unbind; "
                     f"echo > /sys/bus/pci/devices/{display}/driver_override; "
-                    f"echo 0 > /sys/bus/pci/devices/{pf}/sriov_numvfs; sed -i s,/dev/vfio/vfio,/dev/vfio/other, /etc/libvirt/qemu.conf")
+                    f"echo 0 > /sys/bus/pci/devices/{pf}/sriov_numvfs; "
+                    "sed -i s,/dev/vfio/vfio,/dev/vfio/other, /etc/libvirt/qemu.conf; "
+                    "echo '# by hand' >> /etc/modules-load.d/reconcile.conf")
         check(report(machine)["exit_status"] == 2, "drift was not seen")
         apply(machine, status=0)
         equal(machine.driver(twin), "vfio-pci", "driver after drift")
         equal(drivers(machine, pf), ["igbvf", "igbvf", "vfio-pci"], "drivers of the VFs")
         equal(reconcile(machine, "--dry-run").status, 0, "after the drift was mended")
     with scenario.step("everything taken back"):
+        machine.run("sed -i /dev.vfio.other/d /etc/libvirt/qemu.conf")
         apply(machine, EMPTY, 0)
         equal([machine.driver(address) for address in (twin, display, audio)], ["e1000e", "bochs-drm", "snd_hda_intel"],
               "drivers after taking back")
         equal(count(machine, pf), "0", "VF count")
-        machine.run("sed -i s,/dev/vfio/other,, /etc/libvirt/qemu.conf", check=False)
-        equal(machine.out("ls /etc/udev/rules.d /etc/modules-load.d | grep reconcile", check=False), "", "files of ours")
-        scenario.log(f"qemu.conf as before: {machine.out('sha256sum /etc/libvirt/qemu.conf') == pristine}")
+        equal(machine.out("ls /etc/udev/rules.d /etc/modules-load.d /etc/modprobe.d | grep reconcile", check=False), "",
+              "files of ours")
+        equal(machine.run("cat /etc/libvirt/qemu.conf").stdout, pristine, "qemu.conf")
 
 
-def unit(scenario):
-    """The unit with its sandbox: a restart while libvirtd runs, a device that never comes, moved group numbers."""
-    machine = scenario.machine()
+@shared
+def unit(scenario, machine):
+    """The unit with its sandbox: a restart while libvirtd runs, a device that never comes."""
     e1000e = machine.address("e1000e")
     machine.write(DOCUMENT, f"""\
 version: 1
@@ -102,7 +106,8 @@ qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
         daemon = machine.out("systemctl show -P MainPID libvirtd")
         machine.run("systemctl restart reconcile.service", timeout=300)
         equal(machine.driver(e1000e), "vfio-pci", "driver")
-        equal(machine.out("systemctl is-active libvirtd"), "active", "libvirtd")
+        # Answered once it has read its configuration.
+        machine.run("virsh -c qemu:///system list", timeout=300)
         check(machine.out("systemctl show -P MainPID libvirtd") != daemon, "libvirtd did not read its new configuration")
         check(f"/dev/vfio/{machine.group(e1000e)}" in machine.read("/etc/libvirt/qemu.conf"), "no group in qemu.conf")
     with scenario.step("nothing was written that a boot reads"):
