@@ -39,7 +39,8 @@
 //!
 //! - a **resource**: `resources/NAME.rs` with a type that implements [`resources::Resource`], and its line in the
 //!   `resources!` list at the end of `resources/mod.rs`;
-//! - a **boot chain**: `boot/NAME.rs` that implements [`boot::BootChain`], and its line in `boot`'s registry;
+//! - a **boot chain**: `boot/NAME.rs` that implements [`boot::BootChain`], its line in `boot`'s registry, and its row in the
+//!   README's table;
 //! - an **initramfs generator**: likewise in [`initramfs`];
 //! - a **fact** of firmware or kernel: `facts/NAME.rs` that implements [`facts::Check`], and its line in `checks!`;
 //! - a **format**: `formats/NAME.rs`, and its `mod` line.

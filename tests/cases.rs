@@ -4,12 +4,16 @@
 //! - `runs`: one run per line, the arguments of `reconcile` separated by blanks; lines with `#` are comments. Runs
 //!   happen one after the other in one workplace, in which `host/` is the tree and `host.yaml` the document;
 //! - `example`: the name of the example whose `host/` and `host.yaml` the workplace gets (optional);
+//! - `base`: the name of the tree of `tests/boot/bases` that `host/` begins with (optional);
 //! - everything else is copied over that: another `host.yaml`, more files of `host/`; a name that `removed` lists (one
 //!   per line) is taken away (optional).
 //!
 //! `tests/cases/NAME/out/` is what must come of it. For run N: `N.stdout`, `N.stderr` (absent where empty), `N.status`,
 //! and where the tree changed `N.changes` (`+` added, `-` removed, `~` changed, `t` only times; with the mode where it is
 //! new) and `N.tree/` with every file that was added or changed.
+//!
+//! The cases of the boot chains lie in `tests/boot/CHAIN/NAME/`. Where they have no `runs`, the tree is reconciled, twice.
+//! What reconcile itself remembers is not recorded there.
 //!
 //! `RECONCILE_REGENERATE=1 cargo test --test cases` writes `out/` anew; read the difference before it is committed.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -34,15 +38,14 @@ type Output = BTreeMap<String, Vec<u8>>;
 #[test]
 fn every_case_comes_out_as_recorded() {
     let regenerate = std::env::var_os("RECONCILE_REGENERATE").is_some();
-    let mut cases: Vec<PathBuf> = fs::read_dir(repository().join("tests/cases"))
-        .expect("tests/cases")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    cases.sort();
+    let mut cases = directories(&repository().join("tests/cases"));
     assert!(!cases.is_empty(), "tests/cases has no case");
+    let chains = directories(&repository().join("tests/boot"));
+    cases
+        .extend(chains.iter().filter(|chain| !chain.ends_with("bases")).flat_map(|chain| directories(chain)));
     let mut failures = String::new();
     for case in &cases {
-        let name = case.file_name().unwrap_or_default().to_string_lossy();
+        let name = case.strip_prefix(repository().join("tests")).unwrap_or(case).display();
         let actual = run_case(case);
         let out = case.join("out");
         if regenerate {
@@ -97,11 +100,25 @@ fn every_example_is_applied_twice() {
     }
 }
 
+/// The directories in one, sorted.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut directories: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    directories.sort();
+    directories
+}
+
 fn run_case(case: &Path) -> Output {
     let input = case.join("in");
     let place = tempfile::tempdir().expect("a temporary directory");
     if let Ok(name) = fs::read_to_string(input.join("example")) {
         copy_tree(&example(name.trim()), place.path());
+    }
+    if let Ok(name) = fs::read_to_string(input.join("base")) {
+        let host = place.path().join("host");
+        fs::create_dir(&host).expect("a tree for the host");
+        copy_tree(&repository().join("tests/boot/bases").join(name.trim()), &host);
     }
     copy_tree(&input, place.path());
     if let Ok(removed) = fs::read_to_string(input.join("removed")) {
@@ -116,7 +133,10 @@ fn run_case(case: &Path) -> Output {
         }
     }
     let host = place.path().join("host");
-    let runs = fs::read_to_string(input.join("runs")).expect("in/runs");
+    let of_chain = case.starts_with(repository().join("tests/boot"));
+    let runs = fs::read_to_string(input.join("runs"));
+    let runs = runs
+        .unwrap_or_else(|_| "--root host -c host.yaml --yes\n--root host -c host.yaml --yes\n".to_owned());
     let mut output = Output::new();
     let runs = runs.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for (number, arguments) in (1..).zip(runs) {
@@ -133,6 +153,9 @@ fn run_case(case: &Path) -> Output {
         record("status", format!("{}\n", outcome.status).into_bytes());
         let mut changes = String::new();
         for (path, difference) in before.differences(&after) {
+            if of_chain && path.starts_with("var") {
+                continue;
+            }
             let sign = match difference {
                 Difference::Added => '+',
                 Difference::Removed => '-',

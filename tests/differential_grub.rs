@@ -176,7 +176,7 @@ fn arguments_survive_the_whole_chain() {
         let empty = EmptyHost(Reach::Tree);
         let mut host = SimulatedHost::new(&empty);
         host.put_file("/etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"first\"\n");
-        let wish = Wish { present: std::slice::from_ref(arg), absent: &[] };
+        let wish = Wish { present: std::slice::from_ref(arg), absent: &[], gone: &[] };
         let edits = GrubD.edits(&GrubD.sources(&host).unwrap(), &wish).unwrap();
         edits.steps.iter().for_each(|step| host.execute(step).unwrap());
         let drop_in = host.read(std::path::Path::new(OWN_DROP_IN)).unwrap().unwrap();

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use reconcile::boot::grub_d::GrubD;
-use reconcile::boot::{BootChain, Judged, predict_regenerated};
-use reconcile::host::{Machine, Reach};
+use reconcile::boot::grub_in_place::GrubInPlace;
+use reconcile::boot::{BootChain, Judged, Wish, predict_command};
+use reconcile::host::{Host, Machine, Reach};
 use reconcile::types::KernelArg;
 use tempfile::TempDir;
 
@@ -181,7 +182,7 @@ fn the_predicted_menu_is_the_one_that_grub_mkconfig_writes() {
             tree.regenerate();
             tree.write(after);
             let machine = tree.machine();
-            let predicted = predict_regenerated(&machine);
+            let predicted = predict_command(&machine, &["update-grub".to_owned()]);
             let real = tree.regenerate();
             if predicted.first().map(|(_, bytes)| bytes) != Some(&real) {
                 let predicted =
@@ -211,9 +212,47 @@ fn every_entry_passes_what_the_sources_give() {
             // One for each kernel, and a first one where there is a submenu.
             assert!((2..=3).contains(&ours.len()), "{files:?}: {entries:#?}");
             let mut expected: Vec<KernelArg> = vec!["root=/dev/vda1".parse().unwrap(), "ro".parse().unwrap()];
-            expected.extend(persisted.args().into_iter().cloned());
+            expected.extend(persisted.lines[0].args().into_iter().cloned());
             for entry in ours {
                 assert_eq!(entry.args, expected, "{files:?}");
+            }
+        }
+    }
+}
+
+/// One file and no drop-ins: what is added to it arrives in every entry that is not for recovery, and the menu is
+/// predicted to the byte.
+#[test]
+fn what_is_added_in_place_arrives_in_the_real_menu() {
+    let wishes: [&[&str]; 3] =
+        [&["iommu=pt"], &["intel_iommu=on", "dyndbg=\"file x +p\""], &["hugepagesz=1G", "hugepages=4"]];
+    for (before, _) in CASES {
+        for present in wishes {
+            let tree = Tree::new("ext2");
+            let [("grub", text)] = before else { continue };
+            tree.write(&[("grub", text)]);
+            tree.regenerate();
+            fs::create_dir_all(tree.path().join("usr/sbin")).unwrap();
+            fs::write(tree.path().join("usr/sbin/grub-mkconfig"), ". /etc/default/grub\n").unwrap();
+            let mut machine = tree.machine();
+            let present: Vec<KernelArg> = present.iter().map(|arg| arg.parse().unwrap()).collect();
+            let sources = GrubInPlace.sources(&machine).unwrap();
+            let edits =
+                GrubInPlace.edits(&sources, &Wish { present: &present, absent: &[], gone: &[] }).unwrap();
+            for step in &edits.steps {
+                machine.execute(step).unwrap();
+            }
+            let argv = ["grub-mkconfig", "-o", "/boot/grub/grub.cfg"].map(str::to_owned);
+            let predicted = predict_command(&machine, &argv);
+            let real = tree.regenerate();
+            assert_eq!(
+                String::from_utf8_lossy(&predicted[0].1),
+                String::from_utf8_lossy(&real),
+                "{before:?} {present:?}"
+            );
+            let entries = GrubInPlace.entries(&machine).unwrap().unwrap();
+            for entry in entries.iter().filter(|entry| entry.judged == Judged::Ours) {
+                assert!(present.iter().all(|arg| entry.args.contains(arg)), "{before:?}: {entry:?}");
             }
         }
     }

@@ -1,33 +1,51 @@
 //! Boot chains: where kernel arguments persist, one file each behind one small trait.
 //!
-//! To add one: write `boot/NAME.rs` with a type that implements [`BootChain`], add its line to `REGISTRY`, and drop
-//! its entry from the foreign evidence in `detect.rs`.
+//! To add one: write `boot/NAME.rs` with a type that implements [`BootChain`], and add its line to `REGISTRY`.
 
+mod conform;
 mod detect;
+pub mod foreign;
+mod grub;
 pub mod grub_d;
+pub mod grub_in_place;
 mod menu_entry;
+mod name;
 mod persisted;
+mod shell_files;
 mod summary;
 mod wanted;
 
 use std::path::PathBuf;
 
-pub use detect::{Detection, Evidence, detect};
+pub use detect::{Detection, Evidence, Found, Weight, detect};
 pub use menu_entry::{Judged, MenuEntry};
-pub use persisted::{Edits, Given, Persisted, Sources, Wish};
+pub use name::{ChainName, PATTERN};
+pub use persisted::{Edits, Given, Line, Persisted, Sources, Wish};
 pub use summary::Summary;
 pub use wanted::{Wanted, is_meant, wanted};
 
 use crate::engine::Means;
 use crate::host::{HostError, ReadHost};
 use crate::plan::{Objection, Reason};
+use crate::types::Entry;
 
-/// Every chain that kernel arguments can be managed through.
-static REGISTRY: &[&dyn BootChain] = &[&grub_d::GrubD];
+/// Every chain; of several that are in charge whatever else is installed, the first one is.
+static REGISTRY: &[&dyn BootChain] = &[
+    &foreign::OSTREE,
+    &foreign::NIXOS,
+    &foreign::PROXMOX,
+    &foreign::SUSE,
+    &foreign::UKI,
+    &grub_d::GrubD,
+    &grub_in_place::GrubInPlace,
+    &foreign::ENTRIES,
+    &foreign::EXTLINUX,
+    &foreign::ZIPL,
+];
 
 /// One way in which kernel arguments persist and reach the kernel.
 pub trait BootChain: std::fmt::Debug + Sync {
-    /// Its name in reports: `grub`.
+    /// Its name in reports and in documents: `grub`.
     fn key(&self) -> &'static str;
 
     /// What on this host speaks for the chain; empty where nothing does.
@@ -57,8 +75,11 @@ pub trait BootChain: std::fmt::Debug + Sync {
     /// The argument cannot be passed at all by this chain.
     fn unpassable(&self, arg: &crate::types::KernelArg) -> Option<Reason>;
 
-    /// The command that carries the sources to what is booted.
-    fn regenerate(&self) -> Vec<String>;
+    /// How the sources are carried to what is booted.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    fn regenerate(&self, host: &dyn ReadHost) -> Result<Means, HostError>;
 
     /// Every menu entry with what it will really pass; `None` where nothing has been generated yet.
     ///
@@ -77,19 +98,28 @@ fn unknown() -> Reason {
     Reason::new("boot-chain-missing", "no boot loader's configuration was found")
 }
 
-/// What the chain's command would write on this host, for the simulated one; nothing where that cannot be told.
-pub fn predict_regenerated(host: &dyn ReadHost) -> Vec<(PathBuf, Vec<u8>)> {
-    match detect(host) {
-        Ok(Detection::One(chain, _)) => chain.predict_regenerated(host).unwrap_or_default(),
-        _ => Vec::new(),
+/// What a command would write on this host if it is the one that carries a chain's sources to what is booted; nothing
+/// where it is not, or where that cannot be told.
+pub fn predict_command(host: &dyn ReadHost, argv: &[String]) -> Vec<(PathBuf, Vec<u8>)> {
+    let carries = |chain: &&dyn BootChain| {
+        let there = chain.evidence(host).is_ok_and(|evidence| !evidence.is_empty());
+        there && matches!(chain.regenerate(host), Ok(Means::Command(command)) if command == argv)
+    };
+    let chain = REGISTRY.iter().copied().find(carries);
+    chain.and_then(|chain| chain.predict_regenerated(host).ok()).unwrap_or_default()
+}
+
+/// How changed kernel arguments are carried to what is booted on this host; `named` is the chain that the document
+/// names.
+pub fn regenerate_command(host: &dyn ReadHost, named: Option<&Entry<ChainName>>) -> Means {
+    let unreadable =
+        |error: HostError| Means::Unknown(Reason::new("unreadable", crate::report::chain(&error)));
+    match detect(host, named) {
+        Ok(Detection::One(chain, _)) => chain.regenerate(host).unwrap_or_else(unreadable),
+        Ok(other) => Means::Unknown(other.refusal().into_iter().next().unwrap_or_else(unknown)),
+        Err(error) => unreadable(error),
     }
 }
 
-/// The command that carries changed kernel arguments to what is booted on this host.
-pub fn regenerate_command(host: &dyn ReadHost) -> Means {
-    match detect(host) {
-        Ok(Detection::One(chain, _)) => Means::Command(chain.regenerate()),
-        Ok(other) => Means::Unknown(other.refusal().into_iter().next().unwrap_or_else(unknown)),
-        Err(error) => Means::Unknown(Reason::new("unreadable", crate::report::chain(&error))),
-    }
-}
+#[cfg(test)]
+mod tests;

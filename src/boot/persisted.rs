@@ -1,9 +1,10 @@
 //! What the files of a boot chain give.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::formats::cmdline;
-use crate::plan::{FileState, Step};
+use crate::plan::{Bytes, FileState, Reason, Step};
 use crate::types::KernelArg;
 
 /// The files that arguments come from, in the order in which they are read.
@@ -11,8 +12,20 @@ use crate::types::KernelArg;
 pub struct Sources {
     /// Path and state of each.
     pub files: Vec<(PathBuf, FileState)>,
-    /// Our own drop-in's path and state, also when it is absent (then it is not among `files`).
+    /// Our own drop-in's path and state, also when it is absent (then it is not among `files`); `None` for a chain in
+    /// which arguments are added to files of others, where only the state tells which are ours.
     pub own: Option<(PathBuf, FileState)>,
+    /// What an absent file among `files` stands for: its first content begins with that.
+    pub seeds: BTreeMap<PathBuf, Bytes>,
+    /// Why arguments cannot be managed through them; empty where they can.
+    pub refused: Vec<Reason>,
+}
+
+impl Sources {
+    /// Sources that cannot be used, with the reasons.
+    pub fn refused(reasons: Vec<Reason>) -> Self {
+        Self { refused: reasons, ..Self::default() }
+    }
 }
 
 /// One argument that the sources give.
@@ -22,22 +35,24 @@ pub struct Given {
     pub arg: KernelArg,
     /// File and line.
     pub at: String,
-    /// Whether our own drop-in gives it.
+    /// Whether it is ours: in our own drop-in, or added by us according to the state.
     pub ours: bool,
     /// Whether the boot loader may pass something else when it runs.
     pub opaque: bool,
 }
 
-/// What the sources give, in the kernel's order.
+/// One command line that the sources give, in the kernel's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Persisted {
+pub struct Line {
+    /// Where it is held, when a chain has several: a path.
+    pub held_in: String,
     /// Every argument, also those behind a bare `--`.
     pub given: Vec<Given>,
     /// Bytes of the command line as far as the sources make it.
     pub length: usize,
 }
 
-impl Persisted {
+impl Line {
     /// Those that the kernel takes: before a bare `--`, and certain.
     pub fn kernel(&self) -> impl Iterator<Item = &Given> {
         let before =
@@ -51,6 +66,21 @@ impl Persisted {
     }
 }
 
+/// What the sources give: one command line, or several where each entry, and the template of entries to come, holds
+/// its own. Each of them has to give what is wished.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Persisted {
+    /// The command lines; the one that later kernels get comes first.
+    pub lines: Vec<Line>,
+}
+
+impl Persisted {
+    /// Every argument of every line.
+    pub fn given(&self) -> impl DoubleEndedIterator<Item = &Given> {
+        self.lines.iter().flat_map(|line| &line.given)
+    }
+}
+
 /// What the sources shall give.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
@@ -58,6 +88,8 @@ pub struct Wish<'a> {
     pub present: &'a [KernelArg],
     /// Arguments that must not be: `name=value` exactly, or `name` with any value.
     pub absent: &'a [KernelArg],
+    /// Arguments of ours that are not asked for any more: exactly these go.
+    pub gone: &'a [KernelArg],
 }
 
 /// How the sources come to give what is wished.
@@ -65,6 +97,6 @@ pub struct Wish<'a> {
 pub struct Edits {
     /// The steps; none where nothing has to change.
     pub steps: Vec<Step>,
-    /// The arguments that our own drop-in gives then.
+    /// The arguments that are ours then and that nobody else gives.
     pub ours: Vec<KernelArg>,
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::{Detection, Evidence, detect};
+use super::{ChainName, Detection, Evidence, detect};
 use crate::host::ReadHost;
+use crate::types::Entry;
 
 /// Which boot chain was detected, and by what.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -17,13 +18,20 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Detects the host's boot chain.
-    pub fn of(host: &dyn ReadHost) -> Self {
+    /// Detects the host's boot chain; `named` is the one that the document names.
+    pub fn of(host: &dyn ReadHost, named: Option<&Entry<ChainName>>) -> Self {
         let lines = |evidence: Vec<Evidence>| evidence.iter().map(ToString::to_string).collect();
-        let (chain, managed, evidence) = match detect(host) {
-            Ok(Detection::One(chain, evidence)) => (Some(chain.key().to_owned()), true, lines(evidence)),
-            Ok(Detection::Unsupported { what, evidence }) => (Some(what.to_owned()), false, lines(evidence)),
-            Ok(Detection::Ambiguous(evidence)) => (None, false, lines(evidence)),
+        let (chain, managed, evidence) = match detect(host, named) {
+            Ok(Detection::One(chain, evidence)) => {
+                let managed = chain.sources(host).is_ok_and(|sources| sources.refused.is_empty());
+                (Some(chain.key().to_owned()), managed, lines(evidence))
+            }
+            Ok(Detection::Ambiguous(found) | Detection::Unfounded { found, .. }) => {
+                let told = found.into_iter().flat_map(|(chain, evidence)| {
+                    evidence.into_iter().map(move |found| format!("{found} (for {})", chain.key()))
+                });
+                (None, false, told.collect())
+            }
             Ok(Detection::None) => (None, false, Vec::new()),
             Err(error) => (None, false, vec![crate::report::chain(&error)]),
         };

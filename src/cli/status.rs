@@ -34,14 +34,14 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);
     last.warnings.extend(prepared.warnings.iter().cloned());
     let owed = prepared.memory.owed.iter().map(|(followup, owed)| {
-        let (argv, outcome) = prospect(*followup, host, Scope::Full);
+        let (argv, outcome) = prospect(*followup, host, Scope::Full, &facts);
         let outcome = outcome.unwrap_or(FollowupOutcome::Done);
         FollowupRun { followup: *followup, argv, because: owed.because.clone(), outcome }
     });
     let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups: owed.collect(), last, facts };
     let report = build(Mode::Status, &outcome);
     let found = facts::all(host, &outcome.facts.kernels);
-    let boot_chain = boot::Summary::of(host);
+    let boot_chain = boot::Summary::of(host, prepared.document.boot_chain.as_ref());
     let initramfs = initramfs::Summary::of(host);
     if output.json() {
         output.document(&StatusReport {

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use super::claims::{one_count_each, unify};
 use super::error::DocumentError;
 use super::raw::{
-    RawAcl, RawBlacklisted, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf, RawPinned, RawQemu,
-    RawSriov, RawVf, RawVfioPci, Version,
+    RawAcl, RawBlacklisted, RawBoot, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf, RawPinned,
+    RawQemu, RawSriov, RawVf, RawVfioPci, Version,
 };
 use super::shape::{At, Named, ShortOrLong};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot as SlotName};
@@ -40,6 +40,7 @@ pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
             vfio_pci,
             sriov,
             qemu,
+            boot,
         } = raw;
         if let Some(raw) = kernel_args {
             add_kernel_args(document.kernel_args.get_or_insert_default(), raw);
@@ -79,6 +80,16 @@ pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
             let qemu = document.qemu.get_or_insert_default();
             if let Some(raw) = cgroup_device_acl {
                 add_acl(qemu.cgroup_device_acl.get_or_insert_default(), &mut flags, raw, problems);
+            }
+        }
+        if let Some(now) = boot.and_then(|RawBoot { chain }| chain) {
+            match &document.boot_chain {
+                Some(said) if said.value != now.value => {
+                    let (first, second) = ((said.value, &said.place), (now.value, &now.place));
+                    problems.push(disagreement("boot.chain", first, second));
+                }
+                Some(_) => {}
+                None => document.boot_chain = Some(now),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::boot::ChainName;
 use crate::types::{DriverName, Entry, KernelArg, ModuleName, PinnedDevice, VfioId};
 
 /// One or several joined documents.
@@ -23,6 +24,8 @@ pub struct Document {
     pub sriov: Option<Vec<Entry<Sriov>>>,
     /// `qemu`.
     pub qemu: Option<Qemu>,
+    /// `boot.chain`: the boot chain that is in charge.
+    pub boot_chain: Option<Entry<ChainName>>,
 }
 
 /// `kernel_args`: a list, or `{present, absent}`.

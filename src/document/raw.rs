@@ -11,6 +11,7 @@ use super::scalar::Kind;
 use super::shape::{At, Named, OneOrMany, Shape, ShortOrLong, mapping};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot};
 use super::tree::{Content, Node};
+use crate::boot::ChainName;
 use crate::types::{DriverName, Entry, KernelArg, ModuleName, PciId, Selector, VfioId};
 
 mapping! {
@@ -33,6 +34,14 @@ mapping! {
         sriov: Option<Vec<At<RawSriov>>>,
         /// QEMU's part of libvirt.
         qemu: Option<RawQemu>,
+        /// How the system is booted, where the host alone does not tell.
+        boot: Option<RawBoot>,
+    }
+
+    /// How the system is booted.
+    struct RawBoot as "a mapping with chain" {
+        /// The boot chain that is in charge.
+        chain: Option<Entry<ChainName>>,
     }
 
     /// Kernel arguments.

@@ -3,6 +3,7 @@
 use super::ModuleOption;
 use super::scalar::shown;
 use super::shape::Checked;
+use crate::boot::ChainName;
 use crate::types::{DriverName, Invalid, KernelArg, ModuleName, PciId, Selector, VfioId};
 
 /// Builds patterns out of their parts.
@@ -38,6 +39,7 @@ macro_rules! checked {
 }
 
 checked! {
+    ChainName: "a boot chain's name", crate::boot::PATTERN;
     // One token of the command line: blanks only between double quotes (`lib/cmdline.c`, next_arg).
     KernelArg: "a kernel argument", "^(?!(\"\")+$|--$)([^\\s\"]|\"[^\"\\r\\n]*\")+$";
     ModuleName: "a module's name", "^(?!\\.{1,2}$)[A-Za-z0-9_.+-]{1,55}$";

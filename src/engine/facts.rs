@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::devices::Devices;
+use crate::boot::ChainName;
 use crate::document::Document;
 use crate::host::pci::Scan;
 use crate::host::{Kernels, Reach, ReadHost};
 use crate::resources::ObserveError;
+use crate::types::Entry;
 
 /// Tells one boot from another.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -21,6 +23,8 @@ pub struct Facts {
     pub boot_id: Option<String>,
     /// The functions that the document concerns.
     pub devices: Devices,
+    /// The boot chain that the document names.
+    pub boot_chain: Option<Entry<ChainName>>,
     /// The running and the installed kernels.
     pub kernels: Kernels,
 }
@@ -39,6 +43,7 @@ impl Facts {
             reach: host.reach(),
             boot_id: host.text(Path::new(BOOT_ID))?,
             devices: Devices::gather(document, host, earlier)?,
+            boot_chain: document.boot_chain.clone(),
             kernels: Kernels::read(host)?,
         })
     }

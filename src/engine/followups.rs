@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Facts;
 use super::execute::Ledger;
 use super::generations::Entry;
 use super::plan::Scope;
@@ -81,10 +82,10 @@ fn deadline(followup: Followup) -> Duration {
 }
 
 /// The command that carries out `followup` on this host.
-fn means(followup: Followup, host: &dyn ReadHost, scope: Scope) -> Means {
+fn means(followup: Followup, host: &dyn ReadHost, scope: Scope, facts: &Facts) -> Means {
     match followup {
         Followup::Initramfs => initramfs::rebuild_command(host),
-        Followup::BootLoader => boot::regenerate_command(host),
+        Followup::BootLoader => boot::regenerate_command(host, facts.boot_chain.as_ref()),
         Followup::LibvirtRestart => match crate::host::libvirt::libvirt_restart(host, scope == Scope::Full) {
             Ok(Some(argv)) => Means::Command(argv),
             Ok(None) => Means::NotNeeded(Reason::new("no-libvirt", "no libvirt daemon is installed")),
@@ -98,12 +99,13 @@ pub fn prospect(
     followup: Followup,
     host: &dyn ReadHost,
     scope: Scope,
+    facts: &Facts,
 ) -> (Vec<String>, Option<FollowupOutcome>) {
     if scope == Scope::Boot && followup != Followup::LibvirtRestart {
         let why = Reason::new("boot", "the unit at boot regenerates nothing").remedy("run reconcile");
         return (Vec::new(), Some(FollowupOutcome::Owed { why }));
     }
-    match means(followup, host, scope) {
+    match means(followup, host, scope, facts) {
         Means::NotNeeded(why) => (Vec::new(), Some(FollowupOutcome::NotNeeded { why })),
         Means::Unknown(why) => (Vec::new(), Some(FollowupOutcome::NoMeans { why })),
         Means::Command(argv) if host.reach() == Reach::Tree => {
@@ -121,13 +123,13 @@ pub(super) fn run(
     host: &mut dyn Host,
     ledger: &mut Ledger<'_>,
     scope: Scope,
-    boot_id: Option<&str>,
+    facts: &Facts,
     saved: Option<&SavedPlan>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<FollowupRun>, RunError> {
     let mut runs = Vec::new();
     for (followup, owed) in ledger.memory.owed.clone() {
-        let (argv, outcome) = prospect(followup, host.as_read(), scope);
+        let (argv, outcome) = prospect(followup, host.as_read(), scope, facts);
         let unplanned = saved.is_some_and(|saved| !saved.runs(followup, &argv)).then(|| {
             let why = Reason::new("not-in-plan", "the saved plan does not run it").remedy("run reconcile");
             FollowupOutcome::Owed { why }
@@ -140,7 +142,7 @@ pub(super) fn run(
             let mut memory = ledger.memory.clone();
             memory.owed.remove(&followup);
             if outcome == FollowupOutcome::Done {
-                memory.persisted_now(&owed.because, boot_id);
+                memory.persisted_now(&owed.because, facts.boot_id.as_deref());
             }
             ledger.update(memory, host)?;
         }

@@ -201,8 +201,8 @@ impl Engine<'_> {
             (last, facts) = self.observe(host)?;
         }
         let mut ledger = Ledger { memory: self.memory };
-        let (scope, boot_id) = (self.selection.scope, facts.boot_id.as_deref());
-        let followups = followups::run(host, &mut ledger, scope, boot_id, self.saved, self.progress)?;
+        let scope = self.selection.scope;
+        let followups = followups::run(host, &mut ledger, scope, &facts, self.saved, self.progress)?;
         if followups.iter().any(FollowupRun::ran) {
             (last, facts) = self.observe(host)?;
             self.note_ineffective_followups(&last, &followups, &mut made, round);

@@ -130,7 +130,7 @@ impl Resource for ModuleOptions {
         }
         Ok(State {
             config: kmod::modprobe_config(host)?,
-            boot_args: BootArgs::read(host),
+            boot_args: BootArgs::read(host, observer.facts.boot_chain.as_ref()),
             carried: initramfs::carried(host, &facts.kernels, &kernels)?,
             file,
             kernels,

@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::boot::{self, Detection, Given};
+use crate::boot::{self, ChainName, Detection, Given};
 use crate::document::Document;
 use crate::formats::modprobe::{Config, Origin};
 use crate::host::ReadHost;
-use crate::types::ModuleName;
+use crate::types::{Entry, ModuleName};
 
 /// What the document says about `MODULE.PARAMETER` on the kernel command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +41,10 @@ pub(crate) struct BootArgs(Vec<Given>);
 
 impl BootArgs {
     /// Reads them; none where they cannot be told, which is for `kernel_args` to say.
-    pub(crate) fn read(host: &dyn ReadHost) -> Self {
-        let Ok(Detection::One(chain, _)) = boot::detect(host) else { return Self::default() };
+    pub(crate) fn read(host: &dyn ReadHost, named: Option<&Entry<ChainName>>) -> Self {
+        let Ok(Detection::One(chain, _)) = boot::detect(host, named) else { return Self::default() };
         let persisted = chain.sources(host).ok().and_then(|sources| chain.persisted(&sources).ok());
-        Self(persisted.map(|persisted| persisted.given).unwrap_or_default())
+        Self(persisted.map(|persisted| persisted.given().cloned().collect()).unwrap_or_default())
     }
 
     /// The last `module.parameter` that is not our own; kmod reads them behind a bare `--`, too.

@@ -140,7 +140,7 @@ impl Resource for VfioIds {
         }
         Ok(State {
             config: kmod::modprobe_config(host)?,
-            boot_args: BootArgs::read(host),
+            boot_args: BootArgs::read(host, observer.facts.boot_chain.as_ref()),
             file: OwnFile::read(host, FILE)?,
             early: OwnFile::read(host, EARLY_FILE)?,
             natives: natives::find(host, kernels, &spec.matched)?,

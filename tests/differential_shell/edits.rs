@@ -249,7 +249,7 @@ fn an_edit_changes_the_argument_and_nothing_else() {
         host.put_file(grub, case.grub);
         host.put_file(drop_in, case.drop_in);
         let (present, absent) = (args(case.present), args(case.absent));
-        let wish = Wish { present: &present, absent: &absent };
+        let wish = Wish { present: &present, absent: &absent, gone: &[] };
         let edits = GrubD.edits(&GrubD.sources(&host).unwrap(), &wish);
         let edits = match edits {
             Ok(edits) if *possible => edits,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::boot::{BootChain, Detection, Judged, Persisted, Sources, Wish, detect, predict_regenerated};
+use crate::boot::{BootChain, Judged, Persisted, Sources, Wish, predict_command};
 use crate::host::{EmptyHost, Host, Reach, ReadHost, SimulatedHost};
 use crate::plan::{Objection, Step};
 use crate::types::KernelArg;
@@ -31,7 +31,7 @@ fn args(texts: &[&str]) -> Vec<KernelArg> {
 
 fn wish(host: &mut SimulatedHost<'_>, present: &[&str], absent: &[&str]) -> Result<Vec<Step>, Objection> {
     let (present, absent) = (args(present), args(absent));
-    let edits = GrubD.edits(&sources(host), &Wish { present: &present, absent: &absent })?;
+    let edits = GrubD.edits(&sources(host), &Wish { present: &present, absent: &absent, gone: &[] })?;
     edits.steps.iter().for_each(|step| host.execute(step).unwrap());
     Ok(edits.steps)
 }
@@ -51,7 +51,7 @@ fn files_are_read_in_the_glob_order_and_the_menu_line_begins_with_linux() {
         ("/etc/default/grub.d/.c.cfg", "GRUB_CMDLINE_LINUX=no\n"),
         ("/etc/default/grub.d/d.cfg.bak", "GRUB_CMDLINE_LINUX=no\n"),
     ]);
-    let given: Vec<_> = given.given.iter().map(|given| (given.arg.to_string(), given.at.as_str())).collect();
+    let given: Vec<_> = given.given().map(|given| (given.arg.to_string(), given.at.as_str())).collect();
     let expected = [
         ("root", "/etc/default/grub:2"),
         ("quiet", "/etc/default/grub:1"),
@@ -142,7 +142,7 @@ fn a_file_of_our_name_without_our_header_is_left_alone() {
 #[test]
 fn what_a_file_of_our_name_without_our_header_gives_is_not_ours() {
     let host = host(&[(GRUB, ""), (OWN_DROP_IN, "GRUB_CMDLINE_LINUX_DEFAULT=x\n")]);
-    assert!(!GrubD.persisted(&sources(&host)).unwrap().given[0].ours);
+    assert!(!GrubD.persisted(&sources(&host)).unwrap().lines[0].given[0].ours);
 }
 
 #[test]
@@ -184,48 +184,6 @@ fn huge_pages_are_written_as_pairs() {
     let mut host = host(&[(GRUB, "GRUB_CMDLINE_LINUX=\"hugepagesz=2M hugepages=8\"\n")]);
     wish(&mut host, &["hugepagesz=1G", "hugepages=4"], &[]).unwrap();
     assert!(own(&host).unwrap().ends_with(" hugepagesz=1G hugepages=4\""));
-}
-
-#[test]
-fn evidence_has_to_agree() {
-    let detected = |files: &[(&str, &str)]| detect(&host(files)).unwrap();
-    assert!(matches!(detected(&[]), Detection::None));
-    assert!(matches!(detected(&[(GRUB, "")]), Detection::One(..)));
-    for (path, text) in [
-        ("/run/ostree-booted", ""),
-        ("/etc/NIXOS", ""),
-        ("/etc/kernel/proxmox-boot-uuids", "ABCD-1234\n"),
-        ("/etc/sysconfig/bootloader", "LOADER_TYPE=\"grub2\"\n"),
-    ] {
-        assert!(matches!(detected(&[(GRUB, ""), (path, text)]), Detection::Unsupported { .. }), "{path}");
-    }
-    assert!(matches!(detected(&[(GRUB, ""), ("/etc/kernel/proxmox-boot-uuids", "\n")]), Detection::One(..)));
-    let mkconfig = "/usr/sbin/grub-mkconfig";
-    assert!(matches!(
-        detected(&[(GRUB, ""), (mkconfig, "${sysconfdir}/default/grub.d/*.cfg")]),
-        Detection::One(..)
-    ));
-    assert!(matches!(detected(&[(GRUB, ""), (mkconfig, "no drop-ins")]), Detection::Ambiguous(_)));
-    assert!(matches!(detected(&[(GRUB, ""), ("/boot/loader/entries/x.conf", "")]), Detection::Ambiguous(_)));
-    assert!(matches!(
-        detected(&[("/boot/loader/entries/x.conf", "")]),
-        Detection::Unsupported { what: "systemd-boot", .. }
-    ));
-    assert!(matches!(detected(&[(GRUB, ""), ("/etc/os-release", "ID=arch\n")]), Detection::Ambiguous(_)));
-}
-
-#[test]
-fn the_loader_that_booted_this_system_decides() {
-    let info = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
-    let variable = |text: &str| {
-        let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
-        [6, 0, 0, 0].into_iter().chain(units).collect::<Vec<u8>>()
-    };
-    let mut host = host(&[(GRUB, ""), ("/boot/loader/entries/x.conf", "")]);
-    host.put_file(info, variable("GRUB 2.12"));
-    assert!(matches!(detect(&host).unwrap(), Detection::One(..)));
-    host.put_file(info, variable("systemd-boot 252"));
-    assert!(matches!(detect(&host).unwrap(), Detection::Unsupported { what: "systemd-boot", .. }));
 }
 
 const MENU: &str = "\
@@ -283,7 +241,7 @@ fn the_script_under_another_number_makes_our_entries_too() {
 fn the_regenerated_menu_has_the_new_arguments_and_nothing_else_changed() {
     let grub = "GRUB_CMDLINE_LINUX=\"new\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"splash a=\\\"b c\\\"\"\n";
     let host = host(&[(GRUB, grub), (super::MENU, MENU)]);
-    let predicted = predict_regenerated(&host);
+    let predicted = predict_command(&host, &["update-grub".to_owned()]);
     let expected = MENU
         .replace("u ro  quiet\n\tinit", "u ro new splash a=\"b c\"\n\tinit")
         .replace("@ old splash $vt_handoff", "@ new splash a=\"b c\" $vt_handoff")

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::ast::Quoting;
+use super::ast::{Kind, Quoting, Script};
 
 /// Replaces the bytes at `pieces`, which are in order and begin inside `quoting`, so that the shell reads `value` there;
 /// an empty value removes them. Quotes and line continuations between two pieces stay, because what follows may stand in
@@ -42,4 +42,19 @@ fn is_syntax(mut bytes: &[u8]) -> bool {
 /// The text as it stands between double quotes.
 pub fn double_quoted(value: &str) -> String {
     value.chars().map(|c| if "\\\"$`".contains(c) { format!("\\{c}") } else { c.to_string() }).collect()
+}
+
+impl Script {
+    /// The text of the value that the last assignment of `name` gives it, quotes included; of commands at the top level
+    /// only.
+    pub fn last_assignment(&self, name: &str) -> Option<Range<usize>> {
+        let commands = self.list.iter().flat_map(|and_or| &and_or.first.commands);
+        let assignments = commands.filter_map(|command| match &command.kind {
+            Kind::Simple { assignments, words } if words.is_empty() => Some(assignments),
+            _ => None,
+        });
+        let last = assignments.flatten().rfind(|assignment| assignment.name == name)?;
+        let start = last.at + name.len() + 1;
+        (start <= last.value.span.end).then_some(start..last.value.span.end)
+    }
 }

@@ -263,15 +263,14 @@ impl<'a> SimulatedHost<'a> {
             argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
         match program {
             Some("modprobe") => self.modprobe(argv),
-            Some("update-grub") => {
-                for (path, bytes) in crate::boot::predict_regenerated(self) {
+            // Images and daemons are not modelled: nothing that a later round reads comes from them.
+            _ => {
+                for (path, bytes) in crate::boot::predict_command(self, argv) {
                     let before = self.file_state(&path)?;
                     self.write_file(&path, &before, &Bytes::from(bytes), 0o444)?;
                 }
                 Ok(())
             }
-            // Images and daemons are not modelled: nothing that a later round reads comes from them.
-            _ => Ok(()),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Chain, Item, KernelArgs, Spec, State};
-use crate::boot::{Edits, Given, Judged, MenuEntry, Wanted, Wish, grub_d, is_meant, wanted};
+use crate::boot::{Edits, Given, Judged, Line, MenuEntry, Wanted, Wish, is_meant, wanted};
 use crate::formats::cmdline;
 use crate::plan::{
     Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Step, Verdict, Warning,
@@ -91,41 +91,46 @@ impl<'a> Judge<'a> {
     }
 
     fn findings(mut self) -> Findings {
-        let persisted = self.chain.persisted.args();
-        let (edits, refused) = self.edits(&persisted);
+        let (edits, refused) = self.edits();
         self.refused.extend(refused);
         let mut items: Vec<ItemVerdict> =
             self.asked.iter().map(|(item, question)| self.verdict(item, question.as_ref(), &edits)).collect();
         items.extend(self.taken_back(&edits));
         let changed = items.iter().any(|item| matches!(&item.verdict, Verdict::Change(change) if !change.steps.is_empty()));
         if let (false, Some(step)) = (changed, edits.steps.first()) {
-            // Every argument is as it should be, and our drop-in is not what we would write.
-            let reason = Reason::new("drop-in-altered", "our drop-in is not as reconcile writes it").at(step.target());
+            // Every argument is as it should be, and a file is not what we would write.
             let target = step.target();
+            let reason = if self.own_file().is_some() {
+                Reason::new("drop-in-altered", "our drop-in is not as reconcile writes it").at(&target)
+            } else {
+                let text = "the next kernel's installation would not take its arguments from where they are";
+                Reason::new("sources-stale", text).at(&target)
+            };
             items.push(ItemVerdict::new(target, Verdict::Change(self.change(&edits, reason))));
         }
-        Findings { items, warnings: self.exempt().into_iter().chain(self.unjudged()).chain(self.left_behind()).collect() }
+        let warnings = self.exempt().into_iter().chain(self.lost()).chain(self.unjudged()).chain(self.left_behind());
+        Findings { items, warnings: warnings.collect() }
     }
 
-    /// Whether the sources are as asked: a single-valued parameter is not given a second value either, although the
-    /// last one would count.
-    fn is_persisted(&self, question: &Question, args: &[&KernelArg]) -> bool {
-        let clear = match question {
-            Question::Present(wanted) => wanted.conflicts(args).is_empty(),
-            Question::Absent(_) => true,
-        };
-        clear && question.holds(args)
+    /// Whether every command line of the sources is as asked.
+    fn is_persisted(&self, question: &Question) -> bool {
+        self.chain.persisted.lines.iter().all(|line| is_as_asked(line, question))
+    }
+
+    /// Our own file; `None` for a chain in which arguments are added to files of others.
+    fn own_file(&self) -> Option<&Path> {
+        self.chain.sources.own.as_ref().map(|(path, _)| path.as_path())
     }
 
     /// The edits for all items together; where they fail, for as many of them as possible.
-    fn edits(&self, persisted: &[&KernelArg]) -> (Edits, BTreeMap<String, Objection>) {
+    fn edits(&self) -> (Edits, BTreeMap<String, Objection>) {
         let all: Vec<&(&Item, Option<Question>)> = self.asked.iter().filter(|(_, question)| question.is_some()).collect();
         let mut refused = BTreeMap::new();
         if let Ok(edits) = self.edits_for(&all) {
             return (edits, refused);
         }
         let (mut chosen, wrong): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, question)| {
-            question.as_ref().is_some_and(|question| self.is_persisted(question, persisted))
+            question.as_ref().is_some_and(|question| self.is_persisted(question))
         });
         let mut edits = self.edits_for(&chosen).unwrap_or_default();
         for asked in wrong {
@@ -154,20 +159,34 @@ impl<'a> Judge<'a> {
             }
         }
         // What stays ours is wished for, too.
-        let stays = self.ours().map(|given| &given.arg).filter(|arg| !self.spec.takes_back.includes(arg));
-        let stays: Vec<KernelArg> = stays.filter(|arg| !present.contains(arg)).cloned().collect();
+        let (goes, stays): (Vec<&Given>, Vec<&Given>) =
+            self.ours().into_iter().partition(|given| self.spec.takes_back.includes(&given.arg));
+        let stays: Vec<KernelArg> =
+            stays.into_iter().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect();
         present.extend(stays);
-        self.chain.chain.edits(&self.chain.sources, &Wish { present: &present, absent: &absent })
+        let gone: Vec<KernelArg> =
+            goes.into_iter().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect();
+        self.chain.chain.edits(&self.chain.sources, &Wish { present: &present, absent: &absent, gone: &gone })
     }
 
-    /// What our drop-in gives today.
-    fn ours(&self) -> impl Iterator<Item = &Given> {
-        self.chain.persisted.given.iter().filter(|given| given.ours)
+    /// What is ours today, each argument once.
+    fn ours(&self) -> Vec<&Given> {
+        let mut ours: Vec<&Given> = Vec::new();
+        for given in self.chain.persisted.given().filter(|given| given.ours) {
+            let pair = given.arg.is_named("hugepagesz") || given.arg.is_named("hugepages");
+            let own_file = self.own_file().is_some();
+            if (own_file && pair) || !ours.iter().any(|known| known.arg == given.arg) {
+                ours.push(given);
+            }
+        }
+        ours
     }
 
     fn change(&self, edits: &Edits, reason: Reason) -> Change {
         let mut change = Change::new(Phase::Persisted, edits.steps.clone(), Disruption::Reboot, reason);
-        change.followups.insert(Followup::BootLoader);
+        if self.chain.regenerates {
+            change.followups.insert(Followup::BootLoader);
+        }
         change
     }
 
@@ -181,7 +200,7 @@ impl<'a> Judge<'a> {
     }
 
     fn judge(&self, item: &Item, question: &Question, edits: &Edits) -> Verdict {
-        if !self.is_persisted(question, &self.chain.persisted.args()) {
+        if !self.is_persisted(question) {
             let mut change = self.change(edits, self.why_wrong(question));
             change.steps = self.steps_of(question, edits);
             if edits.ours.contains(&item.arg) {
@@ -209,19 +228,15 @@ impl<'a> Judge<'a> {
 
     /// The steps that this item needs: the files that hold what is in its way, and our drop-in if that is to give it.
     fn steps_of(&self, question: &Question, edits: &Edits) -> Vec<Step> {
-        let kernel: Vec<&Given> = self.chain.persisted.kernel().collect();
-        let args: Vec<&KernelArg> = kernel.iter().map(|given| &given.arg).collect();
-        let in_the_way = |at: usize| match question {
-            Question::Present(wanted) => wanted.conflicts(&args).contains(&at),
-            Question::Absent(absent) => args.get(at).is_some_and(|arg| is_meant(absent, arg)),
-        };
-        let places = kernel.iter().enumerate().filter(|(at, _)| in_the_way(*at));
-        let mut files: Vec<&str> =
-            places.filter_map(|(_, given)| Some(given.at.rsplit_once(':')?.0)).collect();
+        // Where arguments are added to files of others, every file gets what it lacks in one piece.
+        let Some(own) = self.own_file() else { return edits.steps.clone() };
+        let places = self.chain.persisted.lines.iter().flat_map(|line| in_the_way(line, question));
+        let mut files: Vec<&Path> =
+            places.filter_map(|given| Some(Path::new(given.at.rsplit_once(':')?.0))).collect();
         if matches!(question, Question::Present(wanted) if edits.ours.contains(&wanted.arg)) {
-            files.push(grub_d::OWN_DROP_IN);
+            files.push(own);
         }
-        let concerns = |step: &&Step| files.iter().any(|file| step.path() == Some(Path::new(file)));
+        let concerns = |step: &&Step| files.iter().any(|file| step.path() == Some(*file));
         let steps: Vec<Step> = edits.steps.iter().filter(concerns).cloned().collect();
         if steps.is_empty() { edits.steps.clone() } else { steps }
     }
@@ -232,14 +247,33 @@ impl<'a> Judge<'a> {
         ours.into_iter().find(|entry| !question.holds(&entry.args.iter().collect::<Vec<_>>()))
     }
 
+    /// Entries that lost what the sources give: a kernel or the boot loader was installed past its own configuration.
+    fn lost(&self) -> Option<Warning> {
+        if self.state.owed {
+            return None;
+        }
+        let questions = self.asked.iter().filter_map(|(_, question)| question.as_ref());
+        let persisted: Vec<&Question> = questions.filter(|question| self.is_persisted(question)).collect();
+        let ours = self.chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
+        let lost: Vec<String> = ours
+            .filter_map(|entry| {
+                let args: Vec<&KernelArg> = entry.args.iter().collect();
+                let wrong = persisted.iter().filter(|question| !question.holds(&args));
+                let wrong: Vec<String> = wrong.map(|question| not_as_asked(question)).collect();
+                (!wrong.is_empty()).then(|| format!("\"{}\" ({}) {}", entry.title, entry.at, wrong.join(", ")))
+            })
+            .collect();
+        (!lost.is_empty()).then(|| Warning {
+            resource: Cow::Borrowed(KernelArgs::KEY),
+            subject: "menu entries".to_owned(),
+            reason: Reason::new("entries-stale", format!("not as the configuration has it: {}", lost.join("; "))),
+        })
+    }
+
     /// What in the sources is not as asked.
     fn why_wrong(&self, question: &Question) -> Reason {
-        let kernel: Vec<&Given> = self.chain.persisted.kernel().collect();
-        let args: Vec<&KernelArg> = kernel.iter().map(|given| &given.arg).collect();
-        let found = match question {
-            Question::Present(wanted) => wanted.conflicts(&args).first().and_then(|&at| kernel.get(at)),
-            Question::Absent(absent) => kernel.iter().find(|given| is_meant(absent, &given.arg)),
-        };
+        let lines = &self.chain.persisted.lines;
+        let found = lines.iter().find_map(|line| in_the_way(line, question).into_iter().next());
         match (question, found) {
             (Question::Present(_), Some(given)) => {
                 let text = format!("{} is given instead", given.arg);
@@ -248,19 +282,26 @@ impl<'a> Judge<'a> {
             (Question::Absent(_), Some(given)) => {
                 Reason::new("argument-unwanted", format!("{} is given", given.arg)).at(&given.at)
             }
-            (Question::Present(wanted), None) => self.why_missing(wanted),
+            (Question::Present(wanted), None) => self.why_missing(wanted, question),
             (Question::Absent(_), None) => Reason::new("argument-unwanted", "it is given"),
         }
     }
 
-    fn why_missing(&self, wanted: &Wanted) -> Reason {
-        let behind = self.chain.persisted.given.iter().find(|given| given.arg == wanted.arg);
-        match behind {
-            Some(given) => {
-                let text = "it is given where it has no effect: behind a bare -- or before something that undoes it";
-                Reason::new("argument-without-effect", text).at(&given.at)
+    fn why_missing(&self, wanted: &Wanted, question: &Question) -> Reason {
+        let lacking = self.chain.persisted.lines.iter().filter(|line| !is_as_asked(line, question));
+        let lacking: Vec<&Line> = lacking.collect();
+        let behind = lacking.iter().flat_map(|line| &line.given).find(|given| given.arg == wanted.arg);
+        if let Some(given) = behind {
+            let text = "it is given where it has no effect: behind a bare -- or before something that undoes it";
+            return Reason::new("argument-without-effect", text).at(&given.at);
+        }
+        match lacking.as_slice() {
+            [first, ..] if lacking.len() < self.chain.persisted.lines.len() => {
+                let others = if lacking.len() == 1 { String::new() } else { format!(", and {} more", lacking.len() - 1) };
+                let text = format!("{}{others} does not give it", first.held_in);
+                Reason::new("argument-missing", text).at(&first.held_in)
             }
-            None => Reason::new("argument-missing", "no file of the boot loader's configuration gives it"),
+            _ => Reason::new("argument-missing", "no file of the boot loader's configuration gives it"),
         }
     }
 
@@ -296,20 +337,22 @@ impl<'a> Judge<'a> {
     /// What stays ours without being asked for: `kernel_args` is no longer in the document.
     fn left_behind(&self) -> Option<Warning> {
         let asked = |given: &&Given| self.spec.present.iter().any(|item| item.arg == given.arg);
-        let left = self.ours().filter(|given| !asked(given) && !self.spec.takes_back.includes(&given.arg));
+        let left = self.ours().into_iter().filter(|given| !asked(given) && !self.spec.takes_back.includes(&given.arg));
         section_vanished(KernelArgs::KEY, KernelArgs::SECTION, left.map(|given| given.arg.to_string()))
     }
 
     /// What was ours and is not asked for any more.
     fn taken_back(&self, edits: &Edits) -> Vec<ItemVerdict> {
         let asked = |given: &&Given| self.spec.present.iter().any(|item| item.arg == given.arg && !self.refused.contains_key(&item.name()));
-        let gone = self.ours().filter(|given| !asked(given) && self.spec.takes_back.includes(&given.arg));
+        let gone = self.ours().into_iter().filter(|given| !asked(given) && self.spec.takes_back.includes(&given.arg));
         // What is forbidden as well has its verdict already.
         let gone = gone.filter(|given| !self.spec.absent.iter().any(|item| is_meant(&item.arg, &given.arg)));
         gone.map(|given| {
             let reason = Reason::new("argument-taken-back", "the document no longer asks for it").at(&given.at);
             let mut change = self.change(edits, reason);
-            change.steps.retain(|step| step.path() == Some(Path::new(grub_d::OWN_DROP_IN)));
+            if let Some(own) = self.own_file() {
+                change.steps.retain(|step| step.path() == Some(own));
+            }
             change.owns.push(self.owned(&given.arg, None));
             ItemVerdict::new(given.arg.to_string(), Verdict::Change(change))
         })
@@ -317,8 +360,8 @@ impl<'a> Judge<'a> {
     }
 
     fn owned(&self, arg: &KernelArg, written: Option<String>) -> OwnedItem {
-        let own = self.chain.sources.own.as_ref();
-        let target = own.map_or_else(|| PathBuf::from(grub_d::OWN_DROP_IN), |(path, _)| path.clone());
+        let first = || self.chain.sources.files.first().map(|(path, _)| path.as_path());
+        let target = self.own_file().or_else(first).map(Path::to_owned).unwrap_or_default();
         OwnedItem { item: arg.to_string(), target, before: None, written }
     }
 
@@ -326,7 +369,7 @@ impl<'a> Judge<'a> {
     fn unjudged(&self) -> Option<Warning> {
         let entries = self.chain.entries.as_ref()?;
         let none = !self.asked.is_empty() && !entries.iter().any(|entry| entry.judged == Judged::Ours);
-        let remedy = format!("run {}, and look at what it prints", self.chain.chain.regenerate().join(" "));
+        let remedy = "run the command that writes the boot menu, and look at what it prints";
         none.then(|| Warning {
             resource: Cow::Borrowed(KernelArgs::KEY),
             subject: "menu entries".to_owned(),
@@ -350,6 +393,26 @@ impl<'a> Judge<'a> {
             subject: "menu entries".to_owned(),
             reason: Reason::new("entries-exempt", format!("not judged: {}", without.join("; "))),
         })
+    }
+}
+
+/// Whether a command line is as asked: a single-valued parameter is not given a second value either, although the last
+/// one would count.
+fn is_as_asked(line: &Line, question: &Question) -> bool {
+    in_the_way(line, question).is_empty() && question.holds(&line.args())
+}
+
+/// What a command line gives and must not.
+fn in_the_way<'a>(line: &'a Line, question: &Question) -> Vec<&'a Given> {
+    let kernel: Vec<&Given> = line.kernel().collect();
+    match question {
+        Question::Present(wanted) => {
+            let conflicts = wanted.conflicts(&line.args());
+            conflicts.into_iter().filter_map(|at| kernel.get(at).copied()).collect()
+        }
+        Question::Absent(absent) => {
+            kernel.into_iter().filter(|given| is_meant(absent, &given.arg)).collect()
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn lint(spec: &Spec, state: &State) -> Vec<Warning> {
     }
     if let Ok(chain) = &state.chain {
         let ours = chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
-        let longest = ours.map(length).max().unwrap_or(0).max(chain.persisted.length);
+        let longest = ours.map(length).chain(chain.persisted.lines.iter().map(|line| line.length)).max().unwrap_or(0);
         if longest >= cmdline::MAX_BYTES {
             let text = format!("the command line has {longest} bytes and the kernel keeps {}", cmdline::MAX_BYTES - 1);
             let reason = Reason::new("command-line-too-long", text).remedy("take arguments out of the configuration");

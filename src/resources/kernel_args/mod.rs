@@ -11,9 +11,9 @@ use std::path::Path;
 
 use crate::boot::{self, BootChain, Detection, MenuEntry, Persisted, Sources};
 use crate::document::Document;
-use crate::engine::Facts;
+use crate::engine::{Facts, Means};
 use crate::formats::cmdline::CommandLine;
-use crate::plan::Reason;
+use crate::plan::{Followup, Reason};
 use crate::resources::{Findings, ObserveError, Observer, Resource};
 use crate::types::KernelArg;
 pub use lint::Platform;
@@ -32,6 +32,8 @@ pub struct State {
     running: Option<Running>,
     /// Items that were persisted under an earlier boot.
     booted_since: BTreeSet<String>,
+    /// Whether the command that carries the sources to what is booted is owed.
+    owed: bool,
     /// What the lint needs to know about the host.
     platform: Platform,
 }
@@ -44,6 +46,33 @@ struct Chain {
     persisted: Persisted,
     /// The menu; `None` where none has been generated yet.
     entries: Option<Vec<MenuEntry>>,
+    /// Whether something has to run before what the sources give is booted.
+    regenerates: bool,
+}
+
+impl Chain {
+    fn observe(
+        chain: &'static dyn BootChain,
+        observer: &Observer<'_>,
+    ) -> Result<Result<Self, Vec<Reason>>, ObserveError> {
+        let sources = chain.sources(observer.host)?;
+        if !sources.refused.is_empty() {
+            return Ok(Err(sources.refused));
+        }
+        let mut persisted = match chain.persisted(&sources) {
+            Ok(persisted) => persisted,
+            Err(reasons) => return Ok(Err(reasons)),
+        };
+        if sources.own.is_none() {
+            // What was added to files of others is known by the state alone.
+            let owned = observer.memory.owned(KernelArgs::KEY);
+            let owned: Vec<KernelArg> = owned.filter_map(|(item, _)| item.parse().ok()).collect();
+            let given = persisted.lines.iter_mut().flat_map(|line| &mut line.given);
+            given.for_each(|given| given.ours = !given.opaque && owned.contains(&given.arg));
+        }
+        let regenerates = matches!(chain.regenerate(observer.host)?, Means::Command(_) | Means::Unknown(_));
+        Ok(Ok(Self { chain, sources, persisted, entries: chain.entries(observer.host)?, regenerates }))
+    }
 }
 
 /// The running kernel's half.
@@ -72,14 +101,8 @@ impl Resource for KernelArgs {
 
     fn observe(spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
         let host = observer.host;
-        let chain = match boot::detect(host)? {
-            Detection::One(chain, _) => {
-                let sources = chain.sources(host)?;
-                match chain.persisted(&sources) {
-                    Ok(persisted) => Ok(Chain { chain, sources, persisted, entries: chain.entries(host)? }),
-                    Err(reasons) => Err(reasons),
-                }
-            }
+        let chain = match boot::detect(host, observer.facts.boot_chain.as_ref())? {
+            Detection::One(chain, _) => Chain::observe(chain, observer)?,
             other => Err(other.refusal()),
         };
         let running = host.read(Path::new("/proc/cmdline"))?;
@@ -87,7 +110,8 @@ impl Resource for KernelArgs {
         let boot_id = observer.facts.boot_id.as_deref();
         let booted = |item: &String| observer.memory.booted_since(Self::KEY, item, boot_id);
         let booted_since = spec.items().map(Item::name).filter(booted).collect();
-        Ok(State { chain, running, booted_since, platform: Platform::observe(host)? })
+        let owed = observer.memory.owed.contains_key(&Followup::BootLoader);
+        Ok(State { chain, running, booted_since, owed, platform: Platform::observe(host)? })
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {

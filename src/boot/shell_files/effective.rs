@@ -1,74 +1,14 @@
-//! What the shell, GRUB's lexer and the kernel together make of the files.
+//! What the shell, the boot loader and the kernel together make of the files.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::OWN_DROP_IN;
-use crate::boot::{Given, Persisted, Sources};
-use crate::formats::grub_script::{self, Passed};
+use super::Layout;
+use crate::boot::{Given, Line, Sources};
+use crate::formats::grub_script::Passed;
 use crate::formats::shell::{self, Char, Doubt, Environment, Source};
 use crate::plan::Reason;
 use crate::resources::HEADER;
-
-pub(super) const LINUX: &str = "GRUB_CMDLINE_LINUX";
-pub(super) const LINUX_DEFAULT: &str = "GRUB_CMDLINE_LINUX_DEFAULT";
-
-/// Variables that grub-mkconfig or its environment has set before it sources the files, with values that a file
-/// cannot know (grub-mkconfig of GRUB 2.06 and 2.12; sh(1)).
-const UNKNOWN: &[&str] = &[
-    "GRUB_DEVICE",
-    "GRUB_DEVICE_UUID",
-    "GRUB_DEVICE_PARTUUID",
-    "GRUB_DEVICE_BOOT",
-    "GRUB_DEVICE_BOOT_UUID",
-    "GRUB_DISABLE_OS_PROBER",
-    "GRUB_EARLY_INITRD_LINUX_STOCK",
-    "GRUB_FS",
-    "EUID",
-    "HOME",
-    "IFS",
-    "LANG",
-    "LC_ALL",
-    "LOGNAME",
-    "OLDPWD",
-    "OPTIND",
-    "PACKAGE_NAME",
-    "PACKAGE_VERSION",
-    "PATH",
-    "PPID",
-    "PS1",
-    "PS2",
-    "PS4",
-    "PWD",
-    "SHELL",
-    "TERM",
-    "TEXTDOMAIN",
-    "TEXTDOMAINDIR",
-    "USER",
-    "bindir",
-    "datadir",
-    "datarootdir",
-    "exec_prefix",
-    "grub_cfg",
-    "grub_editenv",
-    "grub_file",
-    "grub_mkconfig_dir",
-    "grub_mkrelpath",
-    "grub_probe",
-    "grub_script_check",
-    "grub_tab",
-    "host_os",
-    "option",
-    "pkgdatadir",
-    "prefix",
-    "sbindir",
-    "self",
-    "sysconfdir",
-    "x",
-];
-
-/// Variables by which grub-mkconfig finds the drop-ins and `10_linux`.
-const FIXED: &[&str] = &["IFS", "grub_mkconfig_dir", "sysconfdir"];
 
 /// Whether a file of our name is somebody else's: it has content and not our header.
 pub(super) fn is_foreign(content: &[u8]) -> bool {
@@ -76,39 +16,46 @@ pub(super) fn is_foreign(content: &[u8]) -> bool {
 }
 
 /// The files' paths and bytes, in the order in which they are sourced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Files {
+#[derive(Debug, Clone)]
+pub(in crate::boot) struct Files {
+    pub(super) layout: &'static Layout,
     pub(super) files: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Files {
-    pub(super) fn of(sources: &Sources) -> Self {
+    pub(in crate::boot) fn of(layout: &'static Layout, sources: &Sources) -> Self {
         let files = sources.files.iter();
+        let files = files.filter(|(path, _)| path == Path::new(layout.defaults) || layout.is_drop_in(path));
         let content = files.map(|(path, state)| (path.clone(), state.bytes().unwrap_or_default().to_vec()));
-        Self { files: content.collect() }
+        Self { layout, files: content.collect() }
+    }
+
+    fn own(&self) -> Option<&'static Path> {
+        self.layout.own.map(Path::new)
     }
 
     /// The same files with another drop-in of ours, or none.
     pub(super) fn with_own(&self, content: Option<Vec<u8>>) -> Self {
-        let own = Path::new(OWN_DROP_IN);
+        let Some(own) = self.own() else { return self.clone() };
         let mut files: Vec<_> = self.files.iter().filter(|(path, _)| path != own).cloned().collect();
         if let Some(content) = content {
-            let at =
-                files.iter().position(|(path, _)| path.starts_with(super::DROP_INS) && path.as_path() > own);
+            let behind = |path: &PathBuf| path.parent() == own.parent() && path.as_path() > own;
+            let at = files.iter().position(|(path, _)| behind(path));
             files.insert(at.unwrap_or(files.len()), (own.to_owned(), content));
         }
-        Self { files }
+        Self { layout: self.layout, files }
     }
 
     fn own_index(&self) -> Option<usize> {
-        self.files.iter().position(|(path, bytes)| path == Path::new(OWN_DROP_IN) && !is_foreign(bytes))
+        let own = self.own()?;
+        self.files.iter().position(|(path, bytes)| path == own && !is_foreign(bytes))
     }
 
     pub(super) fn environment(&self) -> Environment {
         let names: Vec<String> = self.files.iter().map(|(path, _)| path.display().to_string()).collect();
         let sources: Vec<Source<'_>> =
             names.iter().zip(&self.files).map(|(name, (_, bytes))| Source { name, bytes }).collect();
-        shell::evaluate(&sources, UNKNOWN, FIXED)
+        shell::evaluate(&sources, self.layout.unknown, self.layout.fixed)
     }
 
     /// File and line of a byte.
@@ -122,13 +69,13 @@ impl Files {
 
 /// The arguments that one set of files gives.
 #[derive(Debug)]
-pub(super) struct Effective {
+pub(in crate::boot) struct Effective {
     pub(super) environment: Environment,
-    /// The text that `10_linux` writes; a blank stands between the two variables.
+    /// The text that the program writes; a blank stands between two variables.
     text: Vec<u8>,
     origins: Vec<Option<Char>>,
-    /// Where `GRUB_CMDLINE_LINUX_DEFAULT` begins in it.
-    default_at: usize,
+    /// Where each variable's value stands in it.
+    values: Vec<(&'static str, Range<usize>)>,
     pub(super) passed: Vec<Passed>,
     places: Vec<String>,
     own: Option<usize>,
@@ -137,23 +84,24 @@ pub(super) struct Effective {
 impl Effective {
     /// # Errors
     /// The chain of reasons, where the arguments cannot be told.
-    pub(super) fn of(files: &Files) -> Result<Self, Vec<Reason>> {
+    pub(in crate::boot) fn of(files: &Files) -> Result<Self, Vec<Reason>> {
         let environment = files.environment();
         let mut origins: Vec<Option<Char>> = Vec::new();
-        let mut default_at = 0;
-        for name in [LINUX, LINUX_DEFAULT] {
+        let mut values = Vec::new();
+        for name in files.layout.variables {
             let chars = environment.get(name).map_err(|doubt| uncertain(name, doubt))?;
-            if name == LINUX_DEFAULT {
+            if !values.is_empty() {
                 origins.push(None);
-                default_at = origins.len();
             }
+            values.push((*name, origins.len()..origins.len() + chars.len()));
             origins.extend(chars.iter().cloned().map(Some));
         }
         let text: Vec<u8> = origins.iter().map(|char| char.as_ref().map_or(b' ', |char| char.byte)).collect();
-        let passed = grub_script::passed(&text).map_err(|error| {
+        let passed = files.layout.words.passed(&text).map_err(|error| {
             let char = origins.get(error.at).or(origins.last()).and_then(Option::as_ref);
-            let name = if error.at < default_at { LINUX } else { LINUX_DEFAULT };
             let place = char.map(|char| files.place(char.file, char.span.start));
+            let name = values.iter().rev().find(|(_, value)| value.start <= error.at);
+            let name = name.map_or("the variables", |(name, _)| name);
             let reason = Reason::new("arguments-unreadable", format!("in the value of {name}, {error}"));
             vec![place.map_or_else(|| reason.clone(), |place| reason.clone().at(place))]
         })?;
@@ -164,7 +112,7 @@ impl Effective {
         };
         let places = passed.iter().map(place).collect();
         let own = files.own_index();
-        Ok(Self { environment, text, origins, default_at, passed, places, own })
+        Ok(Self { environment, text, origins, values, passed, places, own })
     }
 
     /// What the files give; without our own drop-in where that is what cannot be read, because it is ours to write
@@ -172,26 +120,23 @@ impl Effective {
     ///
     /// # Errors
     /// The chain of reasons, where the arguments cannot be told.
-    pub(super) fn told(files: &Files) -> Result<Self, Vec<Reason>> {
+    pub(in crate::boot) fn told(files: &Files) -> Result<Self, Vec<Reason>> {
         Self::of(files).or_else(|reasons| {
             let others = files.own_index().map(|_| Self::of(&files.with_own(None)));
             others.and_then(Result::ok).ok_or(reasons)
         })
     }
 
-    /// The bytes of `GRUB_CMDLINE_LINUX`.
-    pub(super) fn linux(&self) -> &[u8] {
-        self.text.get(..self.default_at.saturating_sub(1)).unwrap_or_default()
+    /// The bytes of one of the variables.
+    pub(in crate::boot) fn value(&self, name: &str) -> &[u8] {
+        let value = self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        value.and_then(|value| self.text.get(value)).unwrap_or_default()
     }
 
-    /// The bytes of `GRUB_CMDLINE_LINUX_DEFAULT`.
-    pub(super) fn linux_default(&self) -> &[u8] {
-        self.text.get(self.default_at..).unwrap_or_default()
-    }
-
-    /// Whether an argument stands in `GRUB_CMDLINE_LINUX`.
-    pub(super) fn is_in_linux(&self, passed: &Passed) -> bool {
-        passed.span.start < self.default_at
+    /// The variable that an argument stands in.
+    pub(super) fn variable_of(&self, passed: &Passed) -> Option<&'static str> {
+        let at = passed.span.start;
+        self.values.iter().find(|(_, value)| value.contains(&at)).map(|(name, _)| *name)
     }
 
     pub(super) fn is_ours(&self, passed: &Passed) -> bool {
@@ -208,14 +153,15 @@ impl Effective {
         self.origins.get(span).unwrap_or_default()
     }
 
-    pub(super) fn persisted(&self) -> Persisted {
+    /// The command line that they make.
+    pub(in crate::boot) fn line(&self, held_in: &str) -> Line {
         let given = self.passed.iter().zip(&self.places).map(|(passed, place)| Given {
             arg: passed.arg.clone(),
             at: place.clone(),
             ours: self.is_ours(passed),
             opaque: passed.opaque,
         });
-        Persisted { given: given.collect(), length: self.text.len() }
+        Line { held_in: held_in.to_owned(), given: given.collect(), length: self.text.len() }
     }
 }
 

@@ -1,113 +1,81 @@
-//! From what the files give to what they shall give: our own drop-in, and single arguments in others' files.
+//! From what the files give to what they shall give: our own drop-in or words added in place, and single arguments in
+//! others' files.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::effective::{self, Effective, Files, LINUX_DEFAULT};
-use super::{DROP_INS, OWN_DROP_IN};
-use crate::boot::{Edits, Sources, Wanted, Wish, is_meant, wanted};
+use super::Layout;
+use super::append::append;
+use super::effective::{self, Effective, Files};
+use crate::boot::conform::{Demand, Edit, MAX_EDITS, endless, expected, objection, uncertain, uneditable};
+use crate::boot::{Edits, Sources, Wish};
 use crate::formats::cmdline;
-use crate::formats::grub_script::{self, Passed};
+use crate::formats::grub_script::Passed;
 use crate::formats::shell::{double_quoted, respell};
-use crate::plan::{Bytes, FileState, LiftedBy, Objection, Reason, Step};
+use crate::plan::{Bytes, FileState, Objection, Reason, Step};
 use crate::resources::HEADER;
 use crate::types::KernelArg;
 
-/// More edits than any set of files needs; each one removes at least one argument.
-const MAX_EDITS: usize = 256;
-
-pub(super) fn edits(sources: &Sources, wish: &Wish<'_>) -> Result<Edits, Objection> {
-    let before = Files::of(sources);
+/// The steps after which the files give what is wished.
+///
+/// # Errors
+/// When no edit achieves it with certainty.
+pub(in crate::boot) fn edits(
+    layout: &'static Layout,
+    sources: &Sources,
+    wish: &Wish<'_>,
+) -> Result<Edits, Objection> {
+    let before = Files::of(layout, sources);
+    let demand = Demand::of(wish);
+    let Some(own) = layout.own else {
+        let foreign = conform(before, &demand, &[])?;
+        let given = effective(&foreign)?;
+        let added = demand.to_add(&given.line("").args(), &[]);
+        let after = if added.is_empty() { foreign } else { append(&foreign, &given, &added)? };
+        verify(&after, &demand)?;
+        return Ok(Edits { steps: steps(sources, &after, None), ours: added });
+    };
     let own_state = sources.own.as_ref().map_or(&FileState::Absent, |(_, state)| state);
     if own_state.bytes().is_some_and(effective::is_foreign) {
-        let reason = Reason::new("drop-in-foreign", "the file has our name and was not written by reconcile")
-            .at(OWN_DROP_IN);
-        return Err(objection(OWN_DROP_IN, vec![reason], "rename or remove the file"));
+        let reason =
+            Reason::new("drop-in-foreign", "the file has our name and was not written by reconcile").at(own);
+        return Err(objection(own, vec![reason], "rename or remove the file"));
     }
-    let wishes = wanted(wish.present);
     let owned: Vec<KernelArg> = {
         let now = Effective::told(&before).map_err(uncertain)?;
         let ours = now.passed.iter().filter(|passed| now.is_ours(passed));
         ours.map(|passed| passed.arg.clone()).collect()
     };
     // Others' files are edited as they are without us, so that what our drop-in overrides is seen, too.
-    let foreign = conform(before.with_own(None), &wishes, wish.absent, &owned)?;
+    let foreign = conform(before.with_own(None), &demand, &owned)?;
     let given = effective(&foreign)?;
-    let ours = ours(&wishes, &given, &owned);
-    let content = if ours.is_empty() { None } else { Some(render(&ours, &given)?) };
+    let ours = demand.to_add(&given.line("").args(), &owned);
+    let content = if ours.is_empty() { None } else { Some(render(layout, &ours, &given)?) };
     let after = foreign.with_own(content.clone().map(String::into_bytes));
-    verify(&after, &wishes, wish.absent)?;
-    Ok(Edits { steps: steps(sources, &foreign, own_state, content), ours })
+    verify(&after, &demand)?;
+    Ok(Edits { steps: steps(sources, &foreign, Some((Path::new(own), own_state, content))), ours })
 }
 
 fn effective(files: &Files) -> Result<Effective, Objection> {
     Effective::of(files).map_err(uncertain)
 }
 
-fn uncertain(chain: Vec<Reason>) -> Objection {
-    objection("kernel arguments", chain, "make the value certain, or set the arguments by hand")
-}
-
-fn objection(subject: impl Into<String>, chain: Vec<Reason>, remedy: &str) -> Objection {
-    Objection { subject: subject.into(), chain, lifted_by: LiftedBy::Operator(remedy.to_owned()) }
-}
-
-/// What an argument becomes.
-enum Edit {
-    Replace(KernelArg),
-    Remove,
-}
-
 /// Edits others' files, one argument at a time, until nothing in them is in the way.
-fn conform(
-    mut files: Files,
-    wishes: &[Wanted],
-    absent: &[KernelArg],
-    owned: &[KernelArg],
-) -> Result<Files, Objection> {
+fn conform(mut files: Files, demand: &Demand<'_>, owned: &[KernelArg]) -> Result<Files, Objection> {
     for _ in 0..MAX_EDITS {
         let now = effective(&files)?;
-        let Some((index, edit)) = next_edit(&now, wishes, absent, owned) else { return Ok(files) };
+        let Some((index, edit)) = demand.next_edit(&now.passed, owned) else { return Ok(files) };
         files = apply(&files, &now, index, &edit)?;
     }
-    let reason = Reason::new("edit-endless", "the edits of the files come to no end");
-    Err(objection("kernel arguments", vec![reason], "edit the files by hand"))
-}
-
-fn next_edit(
-    now: &Effective,
-    wishes: &[Wanted],
-    absent: &[KernelArg],
-    owned: &[KernelArg],
-) -> Option<(usize, Edit)> {
-    let certain: Vec<(usize, &Passed)> =
-        now.passed.iter().enumerate().filter(|(_, passed)| !passed.opaque).collect();
-    let unwanted =
-        certain.iter().find(|(_, passed)| absent.iter().any(|absent| is_meant(absent, &passed.arg)));
-    if let Some((index, _)) = unwanted {
-        return Some((*index, Edit::Remove));
-    }
-    let args: Vec<&KernelArg> = certain.iter().map(|(_, passed)| &passed.arg).collect();
-    wishes.iter().find_map(|wanted| {
-        let conflicts = wanted.conflicts(&args);
-        let (index, _) = certain.get(*conflicts.first()?)?;
-        let given =
-            owned.contains(&wanted.arg) || args.contains(&&wanted.arg) && !wanted.arg.is_named("hugepages");
-        let edit = if given { Edit::Remove } else { Edit::Replace(wanted.arg.clone()) };
-        Some((*index, edit))
-    })
+    Err(endless())
 }
 
 /// Makes one edit where the argument is written, and proves that it changes this argument and nothing else.
 fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Files, Objection> {
     let Some(passed) = now.passed.get(index) else { return Ok(files.clone()) };
     let place = now.place_of(index).to_owned();
-    let refuse = |why: &str| {
-        let text = format!("{} must go, and {why}", passed.arg);
-        let reason = Reason::new("argument-uneditable", text).at(&place).remedy("edit the file by hand");
-        objection(passed.arg.to_string(), vec![reason], "edit the file by hand")
-    };
+    let refuse = |why: &str| uneditable(&passed.arg, &place, why);
     let located: Vec<_> = now.chars(passed.span.clone()).iter().flatten().collect();
     let (Some(first), Some(last)) = (located.first(), located.last()) else {
         return Err(refuse("no file holds it"));
@@ -117,7 +85,8 @@ fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Fi
     }
     let value = match edit {
         Edit::Replace(arg) => {
-            grub_script::quote(arg).map_err(|error| refuse(&format!("cannot be replaced: {error}")))?
+            let words = files.layout.words;
+            words.quote(arg).map_err(|why| refuse(&format!("cannot be replaced: {why}")))?
         }
         Edit::Remove => String::new(),
     };
@@ -153,15 +122,7 @@ fn apply(files: &Files, now: &Effective, index: usize, edit: &Edit) -> Result<Fi
             .flatten()
             .any(|char| char.file == first.file && char.span.start < span.end && span.start < char.span.end)
     };
-    let expected: Vec<&KernelArg> = now
-        .passed
-        .iter()
-        .filter_map(|other| match edit {
-            Edit::Replace(arg) if touched(other) => Some(arg),
-            Edit::Remove if touched(other) => None,
-            _ => Some(&other.arg),
-        })
-        .collect();
+    let expected = expected(&now.passed, edit, touched);
     let result = Effective::of(&edited).map_err(|_| refuse("taking it out breaks the file"))?;
     let same_arguments = result.passed.iter().map(|passed| &passed.arg).eq(expected);
     if same_arguments && only_this_changed(now, &result, first.file, &span) {
@@ -190,68 +151,60 @@ fn only_this_changed(before: &Effective, after: &Effective, file: usize, span: &
     }) && before.environment.names().eq(after.environment.names())
 }
 
-/// What our drop-in gives: what nobody else gives, and what it gives already.
-fn ours(wishes: &[Wanted], given: &Effective, owned: &[KernelArg]) -> Vec<KernelArg> {
-    let persisted = given.persisted();
-    let args = persisted.args();
-    let mut ours: Vec<KernelArg> = Vec::new();
-    for (at, wanted) in wishes.iter().enumerate() {
-        let is_size = wanted.arg.is_named("hugepagesz");
-        // A size goes with the count after it.
-        let decides =
-            if is_size { wishes.get(at + 1).filter(|next| next.arg.is_named("hugepages")) } else { None };
-        let decides = decides.unwrap_or(wanted);
-        if owned.contains(&decides.arg) || !decides.given_by(&args) {
-            ours.push(wanted.arg.clone());
-        }
-    }
-    ours
-}
-
 /// Our drop-in: after what others give, but before a bare `--`, behind which the kernel reads nothing.
-fn render(ours: &[KernelArg], given: &Effective) -> Result<String, Objection> {
-    let mut words = Vec::new();
-    for arg in ours {
-        let word = grub_script::quote(arg).map_err(|error| {
-            let reason = Reason::new("argument-unpassable", error.to_string());
-            objection(arg.to_string(), vec![reason], "choose a value without quotes and backslashes")
-        })?;
-        words.push(double_quoted(&word));
-    }
-    let words = words.join(" ");
+fn render(layout: &Layout, ours: &[KernelArg], given: &Effective) -> Result<String, Objection> {
+    let words = spelled(layout, ours)?;
+    // The last variable is the one that entries for recovery do not get.
+    let name = layout.variables.last().copied().unwrap_or_default();
     let end = given.passed.iter().position(|passed| cmdline::is_terminator(&passed.arg) && !passed.opaque);
     let value = match end.and_then(|index| given.passed.get(index).map(|passed| (index, passed))) {
-        None => format!("${LINUX_DEFAULT} {words}"),
-        Some((_, passed)) if !given.is_in_linux(passed) => format!("{words} ${LINUX_DEFAULT}"),
-        Some((index, _)) => {
-            let text = "a bare -- in GRUB_CMDLINE_LINUX hides GRUB_CMDLINE_LINUX_DEFAULT from the kernel";
+        None => format!("${name} {words}"),
+        Some((_, passed)) if given.variable_of(passed) == Some(name) => format!("{words} ${name}"),
+        Some((index, passed)) => {
+            let other = given.variable_of(passed).unwrap_or(name);
+            let text = format!("a bare -- in {other} hides {name} from the kernel");
             let reason = Reason::new("arguments-hidden", text).at(given.place_of(index));
-            let remedy = "move -- and what follows it to the end of GRUB_CMDLINE_LINUX_DEFAULT";
-            return Err(objection("kernel arguments", vec![reason.remedy(remedy)], remedy));
+            let remedy = format!("move -- and what follows it to the end of {name}");
+            return Err(objection("kernel arguments", vec![reason.remedy(&remedy)], &remedy));
         }
     };
-    Ok(format!("{HEADER}{LINUX_DEFAULT}=\"{value}\"\n"))
+    Ok(format!("{HEADER}{name}=\"{value}\"\n"))
+}
+
+/// The arguments as they stand between double quotes of the shell.
+pub(super) fn spelled(layout: &Layout, args: &[KernelArg]) -> Result<String, Objection> {
+    let words = args.iter().map(|arg| {
+        let quoted = layout.words.quote(arg).map_err(|why| {
+            let chain = vec![Reason::new("argument-unpassable", why)];
+            objection(arg.to_string(), chain, "choose a value without quotes and backslashes")
+        })?;
+        Ok(double_quoted(&quoted))
+    });
+    Ok(words.collect::<Result<Vec<String>, Objection>>()?.join(" "))
 }
 
 /// The whole chain, with the new files: everything wished for arrives, nothing unwished does.
-fn verify(after: &Files, wishes: &[Wanted], absent: &[KernelArg]) -> Result<(), Objection> {
+fn verify(after: &Files, demand: &Demand<'_>) -> Result<(), Objection> {
     let result = effective(after)?;
-    let persisted = result.persisted();
-    let args = persisted.args();
-    let lost = wishes.iter().find(|wanted| !wanted.given_by(&args));
-    if let Some(wanted) = lost {
+    let line = result.line("");
+    let args = line.args();
+    if let Some(wanted) = demand.lost(&args) {
+        let name = after.layout.variables.last().copied().unwrap_or_default();
+        let own = Path::new(after.layout.own.unwrap_or_default());
         let remedy = format!(
-            "keep \"${LINUX_DEFAULT}\" in that assignment, or move it to a file that sorts before {OWN_DROP_IN}"
+            "keep \"${name}\" in that assignment, or move it to a file that sorts before {}",
+            own.display()
         );
-        let site = result.environment.assigned(LINUX_DEFAULT);
-        let overrides = site
-            .filter(|site| Path::new(&site.file) > Path::new(OWN_DROP_IN) && site.file.starts_with(DROP_INS));
+        let site = result.environment.assigned(name);
+        let overrides = site.filter(|site| {
+            let path = Path::new(&site.file);
+            path.parent() == own.parent() && path > own
+        });
         let given = result.passed.iter().position(|passed| passed.arg == wanted.arg);
         let (reason, remedy) = match (given, overrides) {
             (Some(given), _) => undone(&result, given),
             (None, Some(site)) => {
-                let text =
-                    format!("{LINUX_DEFAULT} is assigned again after our drop-in, without what it had");
+                let text = format!("{name} is assigned again after our drop-in, without what it had");
                 (Reason::new("drop-in-overridden", text).at(site).remedy(&remedy), remedy)
             }
             (None, None) => {
@@ -261,7 +214,7 @@ fn verify(after: &Files, wishes: &[Wanted], absent: &[KernelArg]) -> Result<(), 
         };
         return Err(objection(wanted.arg.to_string(), vec![reason], &remedy));
     }
-    let kept = args.iter().find(|arg| absent.iter().any(|absent| is_meant(absent, arg)));
+    let kept = args.iter().find(|arg| demand.forbids(arg));
     kept.map_or(Ok(()), |arg| {
         let reason = Reason::new("argument-uneditable", format!("{arg} cannot be taken out of the files"));
         Err(objection(arg.to_string(), vec![reason], "edit the files by hand"))
@@ -278,11 +231,14 @@ fn undone(result: &Effective, given: usize) -> (Reason, String) {
         return (Reason::new("argument-without-effect", text), "edit the files by hand".to_owned());
     };
     let remedy = format!("take {} out of that file, or name it under kernel_args: absent", rival.arg);
-    let text = format!("{} comes after our drop-in and undoes it", rival.arg);
+    let text = format!("{} comes after it and undoes it", rival.arg);
     (Reason::new("argument-without-effect", text).at(result.place_of(at)).remedy(&remedy), remedy)
 }
 
-fn steps(sources: &Sources, foreign: &Files, own_state: &FileState, content: Option<String>) -> Vec<Step> {
+/// Our own drop-in: its path, its state, and its new content.
+type Own<'a> = (&'a Path, &'a FileState, Option<String>);
+
+fn steps(sources: &Sources, foreign: &Files, own: Option<Own<'_>>) -> Vec<Step> {
     let edited: BTreeMap<&PathBuf, &Vec<u8>> =
         foreign.files.iter().map(|(path, bytes)| (path, bytes)).collect();
     let mut steps = Vec::new();
@@ -293,19 +249,19 @@ fn steps(sources: &Sources, foreign: &Files, own_state: &FileState, content: Opt
             steps.push(Step::WriteFile { path: path.clone(), before: state.clone(), after, mode: 0o644 });
         }
     }
-    let path = PathBuf::from(OWN_DROP_IN);
+    // A file that was not there holds what had to be said somewhere.
+    let new = foreign.files.iter().filter(|(path, _)| !sources.files.iter().any(|(known, _)| known == path));
+    for (path, bytes) in new {
+        let (path, after) = (path.clone(), bytes.clone().into());
+        steps.push(Step::WriteFile { path, before: FileState::Absent, after, mode: 0o644 });
+    }
+    let Some((path, before, content)) = own else { return steps };
+    let (path, before) = (path.to_owned(), before.clone());
     match content {
-        Some(content) if own_state.bytes() != Some(content.as_bytes()) => {
-            steps.push(Step::WriteFile {
-                path,
-                before: own_state.clone(),
-                after: content.into(),
-                mode: 0o644,
-            });
+        Some(content) if before.bytes() != Some(content.as_bytes()) => {
+            steps.push(Step::WriteFile { path, before, after: content.into(), mode: 0o644 });
         }
-        None if *own_state != FileState::Absent => {
-            steps.push(Step::RemoveFile { path, before: own_state.clone() });
-        }
+        None if before != FileState::Absent => steps.push(Step::RemoveFile { path, before }),
         _ => {}
     }
     steps
