@@ -12,7 +12,7 @@
 //! and where the tree changed `N.changes` (`+` added, `-` removed, `~` changed, `t` only times; with the mode where it is
 //! new) and `N.tree/` with every file that was added or changed.
 //!
-//! The cases of the boot chains lie in `tests/boot/CHAIN/NAME/`. Where they have no `runs`, the tree is reconciled, twice.
+//! The cases of the boot chains lie in `tests/boot/CHAIN/NAME/`. Where they have no `runs`, the tree is reconciled once.
 //! What reconcile itself remembers is not recorded there.
 //!
 //! `RECONCILE_REGENERATE=1 cargo test --test cases` writes `out/` anew; read the difference before it is committed.
@@ -135,8 +135,7 @@ fn run_case(case: &Path) -> Output {
     let host = place.path().join("host");
     let of_chain = case.starts_with(repository().join("tests/boot"));
     let runs = fs::read_to_string(input.join("runs"));
-    let runs = runs
-        .unwrap_or_else(|_| "--root host -c host.yaml --yes\n--root host -c host.yaml --yes\n".to_owned());
+    let runs = runs.unwrap_or_else(|_| "--root host -c host.yaml --yes".to_owned());
     let mut output = Output::new();
     let runs = runs.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for (number, arguments) in (1..).zip(runs) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::conform::objection;
-use super::detect::{loader_info, stub_info};
+use super::detect::stub_info;
 use super::{BootChain, Edits, Evidence, MenuEntry, Persisted, Sources, Weight, Wish};
 use crate::engine::Means;
 use crate::host::{HostError, ReadHost};
@@ -37,76 +37,12 @@ pub static OSTREE: Foreign = Foreign {
     remedy: "set the arguments by rpm-ostree kargs",
 };
 
-/// Proxmox.
-pub static PROXMOX: Foreign = Foreign {
-    key: "proxmox-boot-tool",
-    evidence: |host| {
-        let uuids = "/etc/kernel/proxmox-boot-uuids";
-        let listed = host.text(Path::new(uuids))?.is_some_and(|text| !text.trim().is_empty());
-        Ok(listed
-            .then(|| Evidence::new(uuids, "lists the ESPs that it writes to").weighing(Weight::InCharge)))
-    },
-    why: "this system is booted by proxmox-boot-tool, which reconcile does not manage",
-    remedy: "set the arguments in /etc/kernel/cmdline and run proxmox-boot-tool refresh",
-};
-
-/// SUSE.
-pub static SUSE: Foreign = Foreign {
-    key: "update-bootloader",
-    evidence: |host| {
-        let path = "/etc/sysconfig/bootloader";
-        let names = host.text(Path::new(path))?.is_some_and(|text| text.contains("LOADER_TYPE"));
-        Ok(names
-            .then(|| Evidence::new(path, "names the boot loader in LOADER_TYPE").weighing(Weight::InCharge)))
-    },
-    why: "this system is booted by update-bootloader, which reconcile does not manage",
-    remedy: "set the arguments by update-bootloader",
-};
-
-/// Loader entries under systemd-boot or GRUB.
-pub static ENTRIES: Foreign = Foreign {
-    key: "loader-entries",
-    evidence: |host| {
-        if let Some(info) = loader_info(host)?.filter(|info| info.tells.starts_with("systemd-boot")) {
-            return Ok(Some(info));
-        }
-        let path = "/boot/loader/entries";
-        let names = host.list(Path::new(path))?.unwrap_or_default();
-        let there = names.iter().any(|name| name.ends_with(".conf"));
-        Ok(there.then(|| Evidence::new(path, "holds boot loader specification entries")))
-    },
-    why: "this system is booted from loader entries, which reconcile does not manage",
-    remedy: "set the arguments in /etc/kernel/cmdline",
-};
-
 /// A unified kernel image.
 pub static UKI: Foreign = Foreign {
     key: "uki",
     evidence: stub_info,
     why: "this system is booted by a unified kernel image, whose command line is in the image",
     remedy: "put the arguments into /etc/kernel/cmdline and build the image anew",
-};
-
-/// extlinux.
-pub static EXTLINUX: Foreign = Foreign {
-    key: "extlinux",
-    evidence: |host| {
-        let path = "/boot/extlinux/extlinux.conf";
-        Ok(host.exists(Path::new(path))?.then(|| Evidence::new(path, "is an extlinux menu")))
-    },
-    why: "this system is booted by extlinux, which reconcile does not manage",
-    remedy: "set the arguments in /boot/extlinux/extlinux.conf",
-};
-
-/// zipl.
-pub static ZIPL: Foreign = Foreign {
-    key: "zipl",
-    evidence: |host| {
-        let path = "/etc/zipl.conf";
-        Ok(host.exists(Path::new(path))?.then(|| Evidence::new(path, "configures the s390 boot loader")))
-    },
-    why: "this system is booted by zipl, which reconcile does not manage",
-    remedy: "set the arguments in /etc/zipl.conf and run zipl",
 };
 
 fn in_charge(host: &dyn ReadHost, path: &str, tells: &str) -> Result<Option<Evidence>, HostError> {

@@ -4,16 +4,28 @@
 
 mod conform;
 mod detect;
+mod esp;
+pub mod extlinux;
 pub mod foreign;
 mod grub;
+pub mod grub_bls;
 pub mod grub_d;
 pub mod grub_in_place;
+mod kernel_cmdline;
+pub mod kernel_install;
+mod lines;
+pub mod loader_entries;
 mod menu_entry;
 mod name;
 mod persisted;
+pub mod proxmox;
+mod sd_boot;
 mod shell_files;
 mod summary;
+pub mod suse;
+pub mod u_boot_menu;
 mod wanted;
+pub mod zipl;
 
 use std::path::PathBuf;
 
@@ -33,14 +45,17 @@ use crate::types::Entry;
 static REGISTRY: &[&dyn BootChain] = &[
     &foreign::OSTREE,
     &foreign::NIXOS,
-    &foreign::PROXMOX,
-    &foreign::SUSE,
+    &proxmox::Proxmox,
+    &suse::Suse,
     &foreign::UKI,
     &grub_d::GrubD,
     &grub_in_place::GrubInPlace,
-    &foreign::ENTRIES,
-    &foreign::EXTLINUX,
-    &foreign::ZIPL,
+    &grub_bls::GrubBls,
+    &kernel_install::KernelInstall,
+    &loader_entries::LoaderEntries,
+    &u_boot_menu::UBootMenu,
+    &extlinux::Extlinux,
+    &zipl::Zipl,
 ];
 
 /// One way in which kernel arguments persist and reach the kernel.

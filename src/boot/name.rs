@@ -7,7 +7,7 @@ use super::REGISTRY;
 use crate::types::Invalid;
 
 /// A regular expression (ECMA 262) that the names match.
-pub const PATTERN: &str = "^(rpm-ostree|nixos|proxmox-boot-tool|update-bootloader|uki|grub|grub-in-place|loader-entries|extlinux|zipl)$";
+pub const PATTERN: &str = "^(rpm-ostree|nixos|proxmox-boot-tool|update-bootloader|uki|grub|grub-in-place|grub-bls|kernel-install|loader-entries|u-boot-menu|extlinux|zipl)$";
 
 const ACCEPTED: &str = "the name of a boot chain as `reconcile status` and the README have it, such as grub";
 

@@ -3,9 +3,12 @@
 pub mod cmdline;
 pub mod compression;
 pub mod cpio;
+pub mod extlinux;
 pub mod glob;
 pub mod grub_script;
+pub mod grubenv;
 pub mod kmod_index;
+pub mod loader_entry;
 pub mod modprobe;
 pub mod modules_load;
 pub mod shell;

@@ -61,7 +61,9 @@ fn at_the_end(files: &Files, now: &Effective, words: &str) -> Vec<Files> {
     let name = target(files.layout, now);
     let mut ways = Vec::new();
     let site = now.environment.assigned(name);
+    // A vendor's file is not edited.
     let file = site
+        .filter(|site| !site.file.starts_with("/usr/"))
         .and_then(|site| files.files.iter().position(|(path, _)| path.display().to_string() == site.file));
     let word = file.and_then(|file| {
         let (_, bytes) = files.files.get(file)?;

@@ -244,7 +244,8 @@ fn steps(sources: &Sources, foreign: &Files, own: Option<Own<'_>>) -> Vec<Step> 
     let mut steps = Vec::new();
     for (path, state) in &sources.files {
         let Some(after) = edited.get(path) else { continue };
-        if state.bytes() != Some(after.as_slice()) {
+        let seed = sources.seeds.get(path).map(|seed| &*seed.0);
+        if seed.or(state.bytes()) != Some(after.as_slice()) {
             let after = Bytes::from((*after).clone());
             steps.push(Step::WriteFile { path: path.clone(), before: state.clone(), after, mode: 0o644 });
         }

@@ -26,7 +26,10 @@ impl Files {
     pub(in crate::boot) fn of(layout: &'static Layout, sources: &Sources) -> Self {
         let files = sources.files.iter();
         let files = files.filter(|(path, _)| path == Path::new(layout.defaults) || layout.is_drop_in(path));
-        let content = files.map(|(path, state)| (path.clone(), state.bytes().unwrap_or_default().to_vec()));
+        let content = files.map(|(path, state)| {
+            let seed = sources.seeds.get(path).map(|seed| &*seed.0);
+            (path.clone(), seed.or(state.bytes()).unwrap_or_default().to_vec())
+        });
         Self { layout, files: content.collect() }
     }
 

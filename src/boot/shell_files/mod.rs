@@ -11,6 +11,7 @@ pub(super) use edits::edits;
 pub(super) use effective::{Effective, Files};
 
 use super::Sources;
+use crate::formats::cmdline;
 use crate::formats::grub_script::{self, LexError, Passed};
 use crate::host::{HostError, ReadHost};
 use crate::plan::{FileState, Reason};
@@ -21,6 +22,10 @@ use crate::types::KernelArg;
 pub(super) enum Words {
     /// GRUB's script language.
     Grub,
+    /// Nobody: the kernel gets the text as it stands.
+    Kernel,
+    /// U-Boot, which replaces `${NAME}` (`cli_simple_process_macros`).
+    UBoot,
 }
 
 impl Words {
@@ -29,8 +34,18 @@ impl Words {
     /// # Errors
     /// When GRUB cannot read the text.
     pub(super) fn passed(self, text: &[u8]) -> Result<Vec<Passed>, LexError> {
+        let plain = || {
+            let tokens = cmdline::tokens(text).into_iter();
+            tokens.map(|token| {
+                let written = text.get(token.span.clone()).unwrap_or_default();
+                let macros =
+                    written.windows(2).any(|pair| matches!(pair, b"${" | b"$(")) || written.contains(&b'\\');
+                Passed { opaque: self == Self::UBoot && macros, arg: token.arg, span: token.span }
+            })
+        };
         match self {
             Self::Grub => grub_script::passed(text),
+            Self::Kernel | Self::UBoot => Ok(plain().collect()),
         }
     }
 
@@ -39,8 +54,17 @@ impl Words {
     /// # Errors
     /// Why there is none.
     pub(super) fn quote(self, arg: &KernelArg) -> Result<String, String> {
-        match self {
-            Self::Grub => grub_script::quote(arg).map_err(|error| error.to_string()),
+        let text = match self {
+            Self::Grub => return grub_script::quote(arg).map_err(|error| error.to_string()),
+            Self::Kernel | Self::UBoot => arg.to_string(),
+        };
+        let blank = text.contains("  ") || text.contains(['\t', '\u{b}', '\u{c}']);
+        if blank {
+            Err(format!("{arg} has blanks in it that programs on its way squeeze into one"))
+        } else if self == Self::UBoot && text.contains(['$', '\\']) {
+            Err(format!("U-Boot cannot pass {arg}: it takes dollar signs and backslashes for its own"))
+        } else {
+            Ok(text)
         }
     }
 
@@ -49,6 +73,8 @@ impl Words {
         let why = self.quote(arg).err()?;
         Some(Reason::new("argument-unpassable", why).remedy(match self {
             Self::Grub => "choose a value without quotes and backslashes",
+            Self::Kernel => "choose a value without tabs and runs of blanks",
+            Self::UBoot => "choose a value without dollar signs, backslashes and runs of blanks",
         }))
     }
 }
