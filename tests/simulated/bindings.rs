@@ -68,6 +68,12 @@ fn no_rule_keeps_a_native_driver_from_a_function_that_vfio_pci_cannot_take() {
     let present = vec![Entry::new("intel_iommu=on".parse().unwrap(), place)];
     document.kernel_args = Some(KernelArgs { present, absent: Vec::new() });
     assert!(has_rule(&document, &machine()), "the next boot turns the IOMMU on");
+
+    let mut host = machine();
+    host.remove("/sys/bus/pci/drivers/vfio-pci");
+    assert!(has_rule(&devices(&[device(GPU)]), &host), "it can be loaded");
+    host.put_file("/lib/modules/6.12.0/modules.dep", "kernel/drivers/net/ethernet/intel/igb/igb.ko: \n");
+    assert!(!has_rule(&devices(&[device(GPU)]), &host), "no kernel has it");
 }
 
 #[test]

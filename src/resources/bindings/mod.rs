@@ -138,11 +138,11 @@ impl Resource for Bindings {
             reach: observer.facts.reach,
             devices: observer.facts.devices.clone(),
             drivers,
+            rules: rules::File::read(spec.rules.as_ref(), no_vfio.is_none(), observer)?,
             no_vfio,
             owned,
             owned_functions,
             owned_pfs: observer.memory.owned("sriov").filter_map(|(item, _)| item.parse().ok()).collect(),
-            rules: rules::File::read(spec.rules.as_ref(), observer)?,
         })
     }
 

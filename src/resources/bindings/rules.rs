@@ -59,9 +59,11 @@ impl Rules {
         Self(rules.collect())
     }
 
-    /// The whole file, given what stands there; empty where no function needs a rule.
-    fn render(&self, standing: &str) -> String {
-        let wanted = |rule: &&Rule| rule.called_for || standing.lines().any(|line| line == rule.line);
+    /// The whole file, given what stands there; empty where no function needs a rule. Without vfio-pci in any kernel a
+    /// rule would only keep the native driver from the function: none is made, and one that was made stays.
+    fn render(&self, standing: &str, vfio: bool) -> String {
+        let wanted =
+            |rule: &&Rule| rule.called_for && vfio || standing.lines().any(|line| line == rule.line);
         let lines: Vec<&str> = self.0.values().filter(wanted).map(|rule| rule.line.as_str()).collect();
         if lines.is_empty() { String::new() } else { format!("{HEADER}{}\n", lines.join("\n")) }
     }
@@ -127,24 +129,31 @@ pub(super) struct File {
     state: FileState,
     /// Native drivers in the initramfs of functions whose rule changes: the copy there has to change as well.
     in_image: Vec<ModuleName>,
+    /// Whether a kernel can have vfio-pci.
+    vfio: bool,
 }
 
 impl File {
-    /// Reads the file, and what the images carry if it has to be written; `None` where it is not managed.
-    pub(super) fn read(rules: Option<&Rules>, observer: &Observer<'_>) -> Result<Self, ObserveError> {
+    /// Reads the file, and what the images carry if it has to be written. `rules` is `None` where it is not managed,
+    /// `vfio` whether a kernel can have vfio-pci.
+    pub(super) fn read(
+        rules: Option<&Rules>,
+        vfio: bool,
+        observer: &Observer<'_>,
+    ) -> Result<Self, ObserveError> {
         let state = observer.host.file_state(Path::new(PATH))?;
         let standing = String::from_utf8_lossy(state.bytes().unwrap_or_default());
-        let wanted = rules.map(|rules| rules.render(&standing));
+        let wanted = rules.map(|rules| rules.render(&standing, vfio));
         let Some(wanted) = wanted.filter(|wanted| *wanted != standing) else {
-            return Ok(Self { state, in_image: Vec::new() });
+            return Ok(Self { state, in_image: Vec::new(), vfio });
         };
         let in_image = in_image(&changed(&standing, &wanted), observer)?;
-        Ok(Self { state, in_image })
+        Ok(Self { state, in_image, vfio })
     }
 
     /// What has to be done; `None` where there is no file and none is needed.
     pub(super) fn judge(&self, rules: &Rules) -> Option<ItemVerdict> {
-        let wanted = rules.render(&String::from_utf8_lossy(self.state.bytes().unwrap_or_default()));
+        let wanted = rules.render(&String::from_utf8_lossy(self.state.bytes().unwrap_or_default()), self.vfio);
         let ours = |standing: &[u8]| standing.is_empty() || is_own(standing);
         let verdict = match self.state.bytes() {
             None if wanted.is_empty() => return None,
