@@ -54,17 +54,27 @@ class Machine:
 
     def start(self, extra=()):
         """`extra`: more of QEMU's arguments."""
-        argv = [*arguments(self.directory, self.accel, self.memory), *self.devices(self.disk), *extra]
-        with open(os.path.join(self.directory, "qemu.log"), "ab") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.extra = extra
+        self.launch()
         self.agent = Agent(os.path.join(self.directory, "agent"))
         self.wait_for_boot()
 
+    def launch(self):
+        argv = [*arguments(self.directory, self.accel, self.memory), *self.devices(self.disk), *self.extra]
+        with open(os.path.join(self.directory, "qemu.log"), "ab") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
     def wait_for_boot(self, timeout=BOOT_DEADLINE):
-        """Until the agent answers under another boot id than before; once, a hung boot is reset."""
+        """Until the agent answers under another boot id than before; once, a hung boot is reset, or a crash of QEMU itself
+        made good."""
         last_output, started = time.monotonic(), time.monotonic()
-        size, reset = -1, False
+        size, reset, crashed = -1, False, False
         while True:
+            if self.process.poll() is not None and self.process.returncode < 0 and not crashed:
+                # Seen under TCG while the firmware or the kernel moves BARs: "iotlb_to_section: Assertion failed".
+                self.log(f"QEMU was killed by signal {-self.process.returncode} during a boot, once more: {self.tail('qemu.log', 1)}")
+                crashed = True
+                self.launch()
             if self.process.poll() is not None:
                 raise Failed(f"QEMU ended with {self.process.returncode}: {self.tail('qemu.log')}")
             try:
