@@ -5,6 +5,9 @@
 //!   happen one after the other in one workplace, in which `host/` is the tree and `host.yaml` the document;
 //! - `example`: the name of the example whose `host/` and `host.yaml` the workplace gets (optional);
 //! - `base`: the name of the tree of `tests/boot/bases` that `host/` begins with (optional);
+//! - `like`: the name of a directory below `tests/initramfs/bases` that is laid out as a case is, and first (optional);
+//! - a file `NAME.image` describes an initramfs image, `NAME`, in lines: `module NAME`, and `file PATH` with its content in
+//!   the indented lines that follow;
 //! - everything else is copied over that: another `host.yaml`, more files of `host/`; a name that `removed` lists (one
 //!   per line) is taken away (optional).
 //!
@@ -14,6 +17,8 @@
 //!
 //! The cases of the boot chains lie in `tests/boot/CHAIN/NAME/`. Where they have no `runs`, the tree is reconciled once.
 //! What reconcile itself remembers is not recorded there.
+//!
+//! Cases about initramfs images lie in `tests/initramfs/GENERATOR/NAME` and share trees.
 //!
 //! `RECONCILE_REGENERATE=1 cargo test --test cases` writes `out/` anew; read the difference before it is committed.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -43,6 +48,13 @@ fn every_case_comes_out_as_recorded() {
     let chains = directories(&repository().join("tests/boot"));
     cases
         .extend(chains.iter().filter(|chain| !chain.ends_with("bases")).flat_map(|chain| directories(chain)));
+    for generator in directories(&repository().join("tests/initramfs")) {
+        if !generator.ends_with("bases") {
+            let more = directories(&generator);
+            assert!(more.len() >= 8, "{}: only {} cases", generator.display(), more.len());
+            cases.extend(more);
+        }
+    }
     let mut failures = String::new();
     for case in &cases {
         let name = case.strip_prefix(repository().join("tests")).unwrap_or(case).display();
@@ -100,32 +112,49 @@ fn every_example_is_applied_twice() {
     }
 }
 
-/// The directories in one, sorted.
+/// The directories in a directory, sorted.
 fn directories(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let mut directories: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
-    directories.sort();
-    directories
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    found.retain(|path| path.is_dir());
+    found.sort();
+    found
+}
+
+/// Lays out what a case starts from.
+fn lay_out(input: &Path, place: &Path) {
+    if let Ok(name) = fs::read_to_string(input.join("like")) {
+        lay_out(&repository().join("tests/initramfs/bases").join(name.trim()), place);
+    }
+    if let Ok(name) = fs::read_to_string(input.join("example")) {
+        copy_tree(&example(name.trim()), place);
+    }
+    if let Ok(name) = fs::read_to_string(input.join("base")) {
+        let host = place.join("host");
+        fs::create_dir(&host).expect("a tree for the host");
+        copy_tree(&repository().join("tests/boot/bases").join(name.trim()), &host);
+    }
+    copy_tree(input, place);
+    if let Ok(removed) = fs::read_to_string(input.join("removed")) {
+        for name in removed.lines() {
+            fs::remove_file(place.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    if let Ok(entries) = fs::read_dir(place.join("host/boot")) {
+        for described in entries.map(|entry| entry.expect("an entry").path()) {
+            if described.extension().is_some_and(|extension| extension == "image") {
+                let text = fs::read_to_string(&described).expect("a description");
+                fs::write(described.with_extension(""), support::image(&text)).expect("an image");
+                fs::remove_file(&described).expect("no description left");
+            }
+        }
+    }
 }
 
 fn run_case(case: &Path) -> Output {
     let input = case.join("in");
     let place = tempfile::tempdir().expect("a temporary directory");
-    if let Ok(name) = fs::read_to_string(input.join("example")) {
-        copy_tree(&example(name.trim()), place.path());
-    }
-    if let Ok(name) = fs::read_to_string(input.join("base")) {
-        let host = place.path().join("host");
-        fs::create_dir(&host).expect("a tree for the host");
-        copy_tree(&repository().join("tests/boot/bases").join(name.trim()), &host);
-    }
-    copy_tree(&input, place.path());
-    if let Ok(removed) = fs::read_to_string(input.join("removed")) {
-        for name in removed.lines() {
-            fs::remove_file(place.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-    }
+    lay_out(&input, place.path());
     for entry in fs::read_dir(place.path()).expect("the workplace") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "yaml") {

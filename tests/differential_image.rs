@@ -10,8 +10,8 @@ use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 
 use reconcile::formats::cpio::{Archive, Entry, Kind};
-use reconcile::initramfs::Image;
 use reconcile::initramfs::unpack::{Visit, unpack};
+use reconcile::initramfs::{Dracut, Generator, Image, InitramfsTools, Needs};
 use workshop::{RELEASE, Workshop};
 
 /// Every name of an image, with the content of files and links.
@@ -125,6 +125,49 @@ fn dracut_images_with_and_without_an_early_part() {
     assert!(image.has(&"vfio_pci".parse().unwrap(), RELEASE), "{image:?}");
     let forced = image.file(Path::new("/etc/cmdline.d/20-force_drivers.conf"));
     assert_eq!(forced.as_deref(), Some(&b"rd.driver.pre=vfio_pci\n"[..]));
+}
+
+/// What the generators' files of ours bring into a generic image, by the generators themselves.
+#[test]
+fn our_files_bring_vfio_pci_and_our_configuration_into_images() {
+    let shop = Workshop::open();
+    let needs = Needs { vfio_pci: true, files: true };
+    let [hook] = &InitramfsTools.image_files(needs)[..] else { panic!("one hook") };
+    let [drop_in] = &Dracut.image_files(needs)[..] else { panic!("one drop-in") };
+    fs::write(shop.path("hook"), &hook.content).unwrap();
+    fs::write(shop.path("drop-in"), &drop_in.content).unwrap();
+    shop.run(&format!(
+        r#"
+        mkdir -p /etc/dracut.conf.d /etc/initramfs-tools/hooks /etc/udev/rules.d
+        install -m 755 hook {} && install -m 644 drop-in {}
+        echo 'options vfio-pci ids=10de:11bf' > /etc/modprobe.d/zz-reconcile-vfio-pci.conf
+        echo 'blacklist igb' > /etc/modprobe.d/somebody.conf
+        echo '# a rule' > /etc/udev/rules.d/10-reconcile-vfio.rules
+        mkinitramfs -o initramfs-tools.img "$V"
+        dracut --force --kver "$V" --no-hostonly --modules 'base kernel-modules' dracut.img 2>&1
+        "#,
+        hook.path.display(),
+        drop_in.path.display(),
+    ));
+    for generator in ["initramfs-tools", "dracut"] {
+        let image = image(&shop.path(&format!("{generator}.img")));
+        for module in ["vfio_pci", "vfio", "igb"] {
+            assert!(image.has(&module.parse().unwrap(), RELEASE), "{generator}: {module}");
+        }
+        let text = |path: &str| image.copy_of(Path::new(path)).map(|bytes| String::from_utf8(bytes).unwrap());
+        for (path, expected) in [
+            ("/etc/modprobe.d/zz-reconcile-vfio-pci.conf", "options vfio-pci ids=10de:11bf\n"),
+            ("/etc/modprobe.d/somebody.conf", "blacklist igb\n"),
+            ("/etc/udev/rules.d/10-reconcile-vfio.rules", "# a rule\n"),
+        ] {
+            assert_eq!(text(path).as_deref(), Some(expected), "{generator}: {path}");
+        }
+        if generator == "dracut" {
+            // Loaded before udev starts.
+            let forced = text("/etc/cmdline.d/20-force_drivers.conf");
+            assert_eq!(forced.as_deref(), Some("rd.driver.pre=vfio_pci\n"));
+        }
+    }
 }
 
 /// Archives as nobody's generator makes them and the kernel takes them.

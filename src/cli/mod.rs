@@ -1,7 +1,6 @@
 //! The command: one file per verb. Everything that is printed and every exit status leaves through here.
 
 mod apply;
-mod boot;
 mod devices;
 mod output;
 mod plan;
@@ -50,8 +49,6 @@ enum Verb {
     Status,
     /// Show the PCI functions of this host with what passing them through depends on.
     Devices(devices::DevicesArgs),
-    /// Note that this boot has reached its target; what the unit reconcile-booted.service runs.
-    Booted,
     /// Print the JSON Schema of the document.
     Schema,
 }
@@ -168,7 +165,6 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
         }
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),
-        Some(Verb::Booted) => boot::booted(&cli.common, &output),
         Some(Verb::Schema) => schema::run(&mut output),
     }
 }

@@ -142,13 +142,6 @@ impl Output {
         }
     }
 
-    /// Prints a line to standard error that nobody should overlook: in the journal with a priority of its own
-    /// (sd-daemon(3), `SD_CRIT`).
-    pub(super) fn alarm(&self, message: &str) {
-        let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-        self.diagnostic(&format!("{}{message}\n", if to_journal { "<2>" } else { "" }));
-    }
-
     /// Says that another run is waited for.
     pub(super) fn waiting_for_run(&self, pid: Option<u32>, at_most: Duration) {
         if let Some(shown) = self.shown() {
@@ -265,10 +258,6 @@ impl Progress for Told {
 
     fn command(&mut self, argv: &[String]) {
         self.shown.say(&format!("running {}", argv.join(" ")));
-    }
-
-    fn package_manager(&mut self, who: &str) {
-        self.shown.say(&format!("waiting: {who}"));
     }
 
     fn waiting(&mut self, functions: &[String], remaining: Duration) {

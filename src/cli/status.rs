@@ -1,5 +1,7 @@
 //! `reconcile status`: one look, no simulation, no write.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::prepare::{prepare, selection};
@@ -9,6 +11,7 @@ use crate::engine::{Facts, FollowupOutcome, FollowupRun, Outcome, Scope, plan, p
 use crate::facts::{self, Fact};
 use crate::host::ReadHost;
 use crate::initramfs;
+use crate::plan::Followup;
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, facts_as_text, render};
 
 /// A report, what is in charge of booting, and what firmware and kernel give.
@@ -33,12 +36,26 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let selection = selection(common, Scope::Full);
     let mut last = plan(&prepared.document, &selection, host, &prepared.memory, &facts);
     last.warnings.extend(prepared.warnings.iter().cloned());
-    let owed = prepared.memory.owed.iter().map(|(followup, owed)| {
-        let (argv, outcome) = prospect(*followup, host, Scope::Full, &facts);
-        let outcome = outcome.unwrap_or(FollowupOutcome::Done);
-        FollowupRun { followup: *followup, argv, because: owed.because.clone(), outcome }
-    });
-    let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups: owed.collect(), last, facts };
+    let owed = prepared.memory.owed.iter();
+    let owed = owed.map(|(followup, owed)| prospective(*followup, host, &facts, owed.because.clone()));
+    // A generated file that is stale is a change without a step: what a run would do about it is its follow-up.
+    let stale = last.changes().filter(|(_, _, change)| change.steps.is_empty()).flat_map(
+        |(resource, item, change)| {
+            let because = format!("{resource}: {}", item.item);
+            change.followups.iter().map(move |followup| (*followup, because.clone()))
+        },
+    );
+    let mut followups: Vec<FollowupRun> = owed.collect();
+    for (followup, because) in stale {
+        match followups.iter_mut().find(|run| run.followup == followup) {
+            Some(run) => {
+                run.because.insert(because);
+            }
+            None => followups.push(prospective(followup, host, &facts, [because].into())),
+        }
+    }
+    followups.sort_by_key(|run| run.followup);
+    let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups, last, facts };
     let report = build(Mode::Status, &outcome);
     let found = facts::all(host, &outcome.facts.kernels);
     let boot_chain = boot::Summary::of(host, prepared.document.boot_chain.as_ref());
@@ -59,6 +76,17 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
         ));
     }
     Ok(report.exit_status)
+}
+
+/// A follow-up as a run would carry it out.
+fn prospective(
+    followup: Followup,
+    host: &dyn ReadHost,
+    facts: &Facts,
+    because: BTreeSet<String>,
+) -> FollowupRun {
+    let (argv, outcome) = prospect(followup, host, Scope::Full, facts);
+    FollowupRun { followup, argv, because, outcome: outcome.unwrap_or(FollowupOutcome::Done) }
 }
 
 /// What is in charge, and a line for each resource.

@@ -34,8 +34,6 @@ pub trait Progress {
     fn step(&mut self, position: usize, total: usize, step: &Step);
     /// A follow-up's command begins.
     fn command(&mut self, argv: &[String]);
-    /// A package manager is waited for.
-    fn package_manager(&mut self, who: &str);
     /// Waiting for functions that are not there yet.
     fn waiting(&mut self, functions: &[String], remaining: Duration);
 }
@@ -47,7 +45,6 @@ pub struct Silent;
 impl Progress for Silent {
     fn step(&mut self, _: usize, _: usize, _: &Step) {}
     fn command(&mut self, _: &[String]) {}
-    fn package_manager(&mut self, _: &str) {}
     fn waiting(&mut self, _: &[String], _: Duration) {}
 }
 
@@ -57,32 +54,12 @@ pub enum ChangeOutcome {
     /// Every step was made (on a simulated host: would be).
     Applied,
     /// A step failed; the rest of the change was skipped.
-    Failed(Failure),
-    /// What a step was planned for has changed meanwhile; it was not made, and planned anew.
-    Overtaken {
-        /// How many of the change's steps were made before.
-        made: usize,
+    Failed {
+        /// The operation and its cause.
+        error: String,
     },
     /// Every step was accepted and a new observation shows that nothing came of it.
-    NoEffect {
-        /// What the kernel has logged about the function.
-        kernel_log: Vec<String>,
-    },
-}
-
-/// What went wrong with a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The operation and its cause.
-    pub error: String,
-    /// What the operator can do about it.
-    pub remedy: Option<String>,
-    /// What the kernel has logged about the function.
-    pub kernel_log: Vec<String>,
-    /// How many of the change's steps were made before.
-    pub made: usize,
-    /// Whether the next one was begun at all.
-    pub begun: bool,
+    NoEffect,
 }
 
 /// A change that was made or tried, with the round it belongs to.
@@ -179,14 +156,6 @@ fn is_rest_of_failed(identity: &Identity, tried: &BTreeMap<Identity, usize>, mad
         })
 }
 
-/// The outcome of a change of which nothing came, with what the kernel has to say about it.
-fn no_effect(change: &Change, host: &dyn Host) -> ChangeOutcome {
-    let function = change.steps.iter().find_map(execute::function_of);
-    ChangeOutcome::NoEffect {
-        kernel_log: function.map_or_else(Vec::new, |function| host.kernel_log(function)),
-    }
-}
-
 impl Engine<'_> {
     /// Runs rounds on `host` until nothing is left that it could make, then the follow-ups.
     ///
@@ -206,9 +175,8 @@ impl Engine<'_> {
         let mut round = 0;
         loop {
             let attempts = self.attempts(&last, host, &mut tried, &mut made);
-            let interrupted = host.interrupted().is_some();
-            if attempts.is_empty() || interrupted || round == MAX_ROUNDS {
-                if round < MAX_ROUNDS && !interrupted && self.wait_for_missing(&last, host, &mut patience) {
+            if attempts.is_empty() || round == MAX_ROUNDS {
+                if round < MAX_ROUNDS && self.wait_for_missing(&last, host, &mut patience) {
                     (last, facts) = self.observe(host)?;
                     continue;
                 }
@@ -223,7 +191,7 @@ impl Engine<'_> {
                     break;
                 }
             }
-            let mut ledger = Ledger { memory: self.memory, scope: self.selection.scope };
+            let mut ledger = Ledger { memory: self.memory };
             let outcomes = execute::batch(&attempts, host, &mut ledger, &facts, self.progress)?;
             for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
                 tried.insert(identity(attempt.resource, &attempt.item, &attempt.change), made.len());
@@ -232,7 +200,7 @@ impl Engine<'_> {
             }
             (last, facts) = self.observe(host)?;
         }
-        let mut ledger = Ledger { memory: self.memory, scope: self.selection.scope };
+        let mut ledger = Ledger { memory: self.memory };
         let scope = self.selection.scope;
         let followups = followups::run(host, &mut ledger, scope, &facts, self.saved, self.progress)?;
         if followups.iter().any(FollowupRun::ran) {
@@ -270,14 +238,11 @@ impl Engine<'_> {
             if is_rest_of_failed(&identity, tried, made) {
                 continue;
             }
-            let overtaken = |at: &usize| {
-                made.get(*at).is_some_and(|made| matches!(made.outcome, ChangeOutcome::Overtaken { .. }))
-            };
-            if let Some(earlier) = tried.get(&identity).filter(|at| !overtaken(at)) {
+            if let Some(earlier) = tried.get(&identity) {
                 if let Some(earlier) =
                     made.get_mut(*earlier).filter(|made| made.outcome == ChangeOutcome::Applied)
                 {
-                    earlier.outcome = no_effect(change, host);
+                    earlier.outcome = ChangeOutcome::NoEffect;
                 }
                 continue;
             }
@@ -312,7 +277,7 @@ impl Engine<'_> {
             item: item.item.clone(),
             origin: item.origin.clone(),
             change: change.clone(),
-            outcome: ChangeOutcome::NoEffect { kernel_log: Vec::new() },
+            outcome: ChangeOutcome::NoEffect,
         }));
     }
 
@@ -328,9 +293,7 @@ impl Engine<'_> {
         // Only a filter makes it necessary to look at all functions.
         let all = missing.iter().any(|missing| missing.shown_by.is_none()).then(functions);
         let begun = Instant::now();
-        while let Some(remaining) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
-            && host.interrupted().is_none()
-        {
+        while let Some(remaining) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             self.progress.waiting(&names, remaining);
             std::thread::sleep(POLL.min(remaining));
             let is_there = |path: &PathBuf| host.exists(path).unwrap_or(false);

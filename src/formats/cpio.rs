@@ -154,3 +154,6 @@ fn cut_off() -> io::Error {
 fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the archive is damaged: {what}"))
 }
+
+#[cfg(test)]
+pub(crate) mod making;

@@ -9,18 +9,15 @@ mod clock;
 mod command;
 pub mod documents;
 mod empty;
-mod errno;
 mod error;
 pub mod generations;
+mod images;
 mod in_use;
-mod interrupts;
-mod kernel_log;
 pub mod kernels;
 pub mod kmod;
 pub mod libvirt;
 mod lock;
 mod machine;
-mod package_manager;
 pub mod pci;
 pub mod pci_ids;
 pub mod recording;
@@ -28,18 +25,18 @@ mod replace;
 mod root;
 pub mod simulated;
 mod state_store;
-mod stuck;
 mod udev;
 mod who;
 mod xattrs;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use empty::EmptyHost;
-pub use error::{HostError, StepError, probe_failure};
+pub use error::{HostError, StepError};
 pub use in_use::{UNKNOWN_USE, Use, Users};
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
@@ -48,13 +45,12 @@ pub use pci::Pci;
 pub use recording::RecordingHost;
 pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory};
-pub use stuck::{StuckWrite, stuck_writes};
 pub use who::who;
 
 use crate::engine::Memory;
 use crate::engine::generations::Entry;
+use crate::initramfs::Image;
 use crate::plan::{FileState, Step};
-use crate::types::PciAddress;
 
 /// What can be acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +111,14 @@ pub trait ReadHost {
     /// When the directory exists and cannot be read.
     fn list(&self, path: &Path) -> Result<Option<Vec<String>>, HostError>;
 
+    /// What the initramfs image at `path` holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or unpacked.
+    fn image(&self, path: &Path) -> Result<Option<Rc<Image>>, HostError> {
+        self.read(path)?.map(|bytes| images::unpack(path, &mut bytes.as_slice())).transpose()
+    }
+
     /// A file's or attribute's text without the final newline; bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
@@ -162,24 +166,6 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When it cannot be written.
     fn record(&mut self, entry: &Entry) -> Result<(), StepError>;
-
-    /// The name of a signal that asks this run to end, once one has come.
-    fn interrupted(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Waits, for a limited time, until no package manager is at work; `waiting` is told for whom.
-    ///
-    /// # Errors
-    /// When one still is.
-    fn wait_for_package_managers(&self, _waiting: &mut dyn FnMut(&str)) -> Result<(), StepError> {
-        Ok(())
-    }
-
-    /// What the kernel has logged about a function since this run's first write to an attribute, the last lines only.
-    fn kernel_log(&self, _function: PciAddress) -> Vec<String> {
-        Vec::new()
-    }
 
     /// Planning's view of the same host.
     fn as_read(&self) -> &dyn ReadHost;

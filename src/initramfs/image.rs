@@ -78,9 +78,58 @@ impl Image {
         kmod::modprobe_config(&self.root)
     }
 
+    /// What it holds of a file that the host has at `path`: a rule of udev's may lie where the distribution's do.
+    pub fn copy_of(&self, path: &Path) -> Option<Vec<u8>> {
+        copies(path).find_map(|path| self.file(&path))
+    }
+
+    /// Makes its copy of the host's file at `path` what a rebuild would make of it.
+    pub(super) fn follow(&mut self, path: &Path, content: Option<Vec<u8>>) {
+        for copy in copies(path).filter(|copy| self.file(copy).is_some()).collect::<Vec<_>>() {
+            self.root.remove(&copy);
+        }
+        if let Some(content) = content {
+            self.root.unpack_file(path, content);
+        }
+    }
+
+    /// Makes its `/etc/modprobe.d` what a rebuild would make of it: the host's files, as far as they are copied.
+    pub(super) fn follow_modprobe(
+        &mut self,
+        host: &dyn ReadHost,
+        is_copied: impl Fn(&str) -> bool,
+    ) -> Result<(), HostError> {
+        let directory = Path::new("/etc/modprobe.d");
+        let mut names = host.list(directory)?.unwrap_or_default();
+        names.extend(self.root.list(directory)?.unwrap_or_default());
+        for path in names.iter().map(|name| directory.join(name)).collect::<BTreeSet<_>>() {
+            let copied = path.to_str().is_some_and(|path| path.ends_with(".conf") && is_copied(path));
+            self.follow(&path, if copied { host.read(&path)? } else { None });
+        }
+        Ok(())
+    }
+
+    /// Puts a module with those that it needs, as a rebuild would; `dep` is the kernel's `modules.dep`.
+    pub(super) fn add_with_dependencies(&mut self, module: &ModuleName, release: &str, dep: &str) {
+        for (path, needs) in kmod_index::dependencies(dep) {
+            if kmod_index::module_of_path(path).as_ref() == Some(module) {
+                let modules = std::iter::once(path).chain(needs).filter_map(kmod_index::module_of_path);
+                modules.for_each(|module| self.add_module(module, release));
+            }
+        }
+    }
+
     fn add_module(&mut self, module: ModuleName, release: &str) {
         self.modules.entry(module).or_default().insert(release.to_owned());
     }
+}
+
+/// Where an image may have a copy of a file.
+fn copies(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let rule = path.strip_prefix("/etc/udev/rules.d").ok();
+    let moved = ["/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+    let moved = rule.into_iter().flat_map(move |name| moved.map(|place| Path::new(place).join(name)));
+    std::iter::once(path.to_owned()).chain(moved)
 }
 
 /// Whether a file's content is kept: what configures which modules are loaded, with which options, in which order.

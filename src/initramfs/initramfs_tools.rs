@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Carries, Generator, ImageFile};
+use super::{Carries, Generator, Image, ImageFile, Needs};
 use crate::formats::kmod_index;
 use crate::host::kernels::{InKernels, Presence, index};
 use crate::host::{HostError, Kernels, Reach, ReadHost};
 use crate::resources::HEADER;
+use crate::resources::bindings::RULES;
 use crate::types::ModuleName;
 
 /// initramfs-tools.
@@ -19,7 +20,7 @@ use crate::types::ModuleName;
 pub struct InitramfsTools;
 
 /// Our hook.
-pub const HOOK: &str = "/etc/initramfs-tools/hooks/reconcile-vfio";
+pub(super) const HOOK: &str = "/etc/initramfs-tools/hooks/reconcile-vfio";
 
 impl Generator for InitramfsTools {
     fn key(&self) -> &'static str {
@@ -93,18 +94,28 @@ impl Generator for InitramfsTools {
         Ok(answers)
     }
 
-    fn image_files(&self, rules: &[&Path]) -> Vec<ImageFile> {
-        // udev's hook copies rules, too; a name that it lists itself would be skipped by older versions.
-        let copies: String = rules
-            .iter()
-            .map(|rule| format!("[ -e {0} ] && cp -p {0} \"$DESTDIR/lib/udev/rules.d/\"\n", rule.display()))
-            .collect();
-        let directory = if rules.is_empty() { "" } else { "mkdir -p \"$DESTDIR/lib/udev/rules.d\"\n" };
+    fn image_files(&self, needs: Needs) -> Vec<ImageFile> {
+        if !needs.vfio_pci {
+            return Vec::new();
+        }
         let content = format!(
             "#!/bin/sh\n{HEADER}[ \"$1\" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\n\
-             manual_add_modules vfio_pci\n{directory}{copies}exit 0\n"
+             manual_add_modules vfio_pci\nexit 0\n"
         );
         vec![ImageFile { path: PathBuf::from(HOOK), content, mode: 0o755 }]
+    }
+
+    fn predict(&self, host: &dyn ReadHost, release: &str, image: &mut Image) -> Result<(), HostError> {
+        image.follow_modprobe(host, |_| true)?;
+        // udev's hook leaves out what the distribution has a rule of the same name for; ours have no such name.
+        image.follow(Path::new(RULES), host.read(Path::new(RULES))?);
+        let dep = host.text(&index(release, "modules.dep"))?.unwrap_or_default();
+        let policy = Policy::read(host)?;
+        let hook = host.exists(Path::new(HOOK))?.then(|| "vfio_pci".parse().ok()).flatten();
+        for module in policy.listed.keys().cloned().chain(hook) {
+            image.add_with_dependencies(&module, release, &dep);
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! To add one: write `initramfs/NAME.rs` with a type that implements [`Generator`], and add its line to `GENERATORS`.
 
+mod dracut;
+mod found;
 mod image;
 mod initramfs_tools;
 mod summary;
@@ -11,8 +13,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use dracut::Dracut;
+pub use found::{Found, found};
 pub use image::Image;
-pub use initramfs_tools::{HOOK as INITRAMFS_TOOLS_HOOK, InitramfsTools};
+pub use initramfs_tools::InitramfsTools;
 pub use summary::{Summary, rebuild_command};
 
 use crate::host::kernels::InKernels;
@@ -64,30 +68,50 @@ pub trait Generator: fmt::Debug + Sync {
         modules: &BTreeMap<ModuleName, InKernels>,
     ) -> Result<BTreeMap<ModuleName, Carries>, HostError>;
 
-    /// The files that bring vfio-pci and these udev rules into the image.
-    fn image_files(&self, rules: &[&Path]) -> Vec<ImageFile>;
+    /// The files that bring what is needed into the images.
+    fn image_files(&self, needs: Needs) -> Vec<ImageFile>;
+
+    /// Makes of an image of this kernel what a rebuild would make of it, as far as this program asks.
+    ///
+    /// # Errors
+    /// When the host cannot be read.
+    fn predict(&self, host: &dyn ReadHost, release: &str, image: &mut Image) -> Result<(), HostError>;
 }
 
-/// Every known generator.
-const GENERATORS: [&dyn Generator; 1] = [&InitramfsTools];
+/// What the images have to be brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// vfio-pci, in time to claim ids before a native driver is loaded.
+    pub vfio_pci: bool,
+    /// Our files of modprobe.d and our udev rules.
+    pub files: bool,
+}
 
-/// Generators that are recognised and not served yet: what shows them.
-const UNSERVED: [(&str, &str); 6] = [
-    ("dracut", "/usr/bin/dracut"),
-    ("dracut", "/usr/sbin/dracut"),
+/// Every known generator. initramfs-tools comes first, for it alone shows that it is the one in charge.
+const GENERATORS: [&dyn Generator; 2] = [&InitramfsTools, &Dracut];
+
+/// The files that generators need, of all of them.
+pub const GENERATOR_FILES: [&str; 2] = [initramfs_tools::HOOK, dracut::DROP_IN];
+
+/// Generators that are recognised and not served: what shows them.
+const UNSERVED: [(&str, &str); 4] = [
     ("mkinitcpio", "/usr/bin/mkinitcpio"),
     ("booster", "/usr/bin/booster"),
     ("booster", "/etc/booster.yaml"),
     ("mkosi-initrd", "/usr/bin/mkosi-initrd"),
 ];
 
+/// Where kernel-install is told which generator makes the images (`kernel-install(8)`); the first that is there counts.
+const INSTALL_CONF: [&str; 2] = ["/etc/kernel/install.conf", "/usr/lib/kernel/install.conf"];
+
 /// What builds the images of a host.
 #[derive(Debug, Clone)]
 pub enum Detected {
     /// A generator that reconcile can run, and what shows it.
     Served(&'static dyn Generator, String),
-    /// A generator that reconcile cannot run: its name, and what shows it.
-    Unserved(&'static str, String),
+    /// A generator that reconcile cannot run, or several of which it cannot tell which one is in charge: the name, and what
+    /// shows it.
+    Unserved(String, String),
     /// None.
     None,
 }
@@ -102,25 +126,54 @@ impl Detected {
     }
 }
 
-/// Finds the generator of a host.
+/// Finds the generator of a host. Where several are installed the one counts that kernel-install is told to use.
 ///
 /// # Errors
 /// When the host cannot be read.
 pub fn detect(host: &dyn ReadHost) -> Result<Detected, HostError> {
+    let mut found: BTreeMap<&str, (Option<&'static dyn Generator>, String)> = BTreeMap::new();
     for generator in GENERATORS {
         if let Some(evidence) = generator.evidence(host)? {
-            return Ok(Detected::Served(generator, evidence));
+            if generator.key() == InitramfsTools.key() {
+                return Ok(Detected::Served(generator, evidence));
+            }
+            found.insert(generator.key(), (Some(generator), evidence));
         }
     }
     for (name, path) in UNSERVED {
         if host.exists(Path::new(path))? {
-            return Ok(Detected::Unserved(name, path.to_owned()));
+            found.entry(name).or_insert_with(|| (None, path.to_owned()));
         }
     }
-    Ok(Detected::None)
+    if found.len() > 1
+        && let Some(name) = told_to_use(host)?
+        && let Some((name, chosen)) = found.remove_entry(name.as_str())
+    {
+        found = [(name, chosen)].into();
+    }
+    let names: Vec<&str> = found.keys().copied().collect();
+    let evidence: Vec<&str> = found.values().map(|(_, evidence)| evidence.as_str()).collect();
+    let (names, evidence) = (names.join(" or "), evidence.join(", "));
+    Ok(match found.into_values().collect::<Vec<_>>().as_slice() {
+        [] => Detected::None,
+        [(Some(generator), _)] => Detected::Served(*generator, evidence),
+        _ => Detected::Unserved(names, evidence),
+    })
 }
 
-/// Which of these modules the images of this host carry; nothing is carried where there is no generator to run.
+/// What `initrd_generator=` names in kernel-install's configuration.
+fn told_to_use(host: &dyn ReadHost) -> Result<Option<String>, HostError> {
+    for path in INSTALL_CONF {
+        if let Some(text) = host.text(Path::new(path))? {
+            let mut named = text.lines().filter_map(|line| line.trim().strip_prefix("initrd_generator="));
+            return Ok(named.next_back().map(|name| name.trim_matches(['"', '\'']).to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Which of these modules the images of this host carry: what an image holds is read from it, and for a kernel without one
+/// that can be read the generator's configuration tells.
 ///
 /// # Errors
 /// When the host cannot be read.
@@ -129,8 +182,64 @@ pub fn carried(
     kernels: &Kernels,
     modules: &BTreeMap<ModuleName, InKernels>,
 ) -> Result<BTreeMap<ModuleName, Carries>, HostError> {
-    match detect(host)?.generator() {
-        Some(generator) if !modules.is_empty() => generator.carries(host, kernels, modules),
-        _ => Ok(BTreeMap::new()),
+    if modules.is_empty() {
+        return Ok(BTreeMap::new());
     }
+    let images = found(host, kernels)?;
+    let read: Vec<(&Found, &Image)> =
+        images.iter().filter_map(|found| Some((found, found.content.as_deref().ok()?))).collect();
+    let mut unread = kernels.clone();
+    unread.installed.retain(|kernel| !read.iter().any(|(found, _)| found.release == kernel.release));
+    let mut answers = match detect(host)?.generator() {
+        Some(generator) if read.is_empty() || !unread.installed.is_empty() => {
+            generator.carries(host, &unread, modules)?
+        }
+        _ => BTreeMap::new(),
+    };
+    for module in modules.keys() {
+        if let Some((found, _)) = read.iter().find(|(found, image)| image.has(module, &found.release)) {
+            answers.insert(module.clone(), Carries::Yes(format!("{} has it", found.path.display())));
+        } else if !read.is_empty() {
+            answers.entry(module.clone()).or_insert_with(|| Carries::No("no image has it".to_owned()));
+        }
+    }
+    Ok(answers)
+}
+
+/// Whether a command rebuilds this host's images.
+///
+/// # Errors
+/// When the host cannot be read.
+pub fn is_rebuild(host: &dyn ReadHost, argv: &[String]) -> Result<bool, HostError> {
+    Ok(detect(host)?.generator().is_some_and(|generator| generator.rebuild() == argv))
+}
+
+/// What a rebuild would make of the images that can be read.
+///
+/// # Errors
+/// When the host cannot be read.
+pub fn predict_rebuilt(host: &dyn ReadHost) -> Result<Vec<(PathBuf, Image)>, HostError> {
+    let Some(generator) = detect(host)?.generator() else { return Ok(Vec::new()) };
+    let mut rebuilt = Vec::new();
+    for Found { release, path, content } in found(host, &Kernels::read(host)?)? {
+        let Ok(image) = content else { continue };
+        let mut image = Image::clone(&image);
+        generator.predict(host, &release, &mut image)?;
+        rebuilt.push((path, image));
+    }
+    Ok(rebuilt)
+}
+
+/// The files of drop-in directories that end so, in the order of their names; of each name the one in the first directory.
+fn conf_d(host: &dyn ReadHost, directories: &[&str], suffix: &str) -> Result<Vec<PathBuf>, HostError> {
+    let mut by_name: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for directory in directories.iter().map(Path::new) {
+        for name in host.list(directory)?.unwrap_or_default() {
+            if name.ends_with(suffix) && !name.starts_with('.') {
+                let path = directory.join(&name);
+                by_name.entry(name).or_insert(path);
+            }
+        }
+    }
+    Ok(by_name.into_values().collect())
 }

@@ -25,7 +25,7 @@ impl Summary {
             Ok(Detected::Served(generator, evidence)) => {
                 (Some(generator.key().to_owned()), true, Some(evidence))
             }
-            Ok(Detected::Unserved(name, evidence)) => (Some(name.to_owned()), false, Some(evidence)),
+            Ok(Detected::Unserved(name, evidence)) => (Some(name), false, Some(evidence)),
             Ok(Detected::None) => (None, false, None),
             Err(error) => (None, false, Some(crate::report::chain(&error))),
         };

@@ -194,5 +194,6 @@ resources! {
     modules::Modules,
     sriov::SriovCounts,
     bindings::Bindings,
+    initramfs::Initramfs,
     qemu_acl::QemuAcl,
 }

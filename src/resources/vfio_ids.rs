@@ -22,7 +22,7 @@ use crate::formats::modprobe::{Config, Content, Directive, lines, split_argument
 use crate::host::Pci;
 use crate::host::kmod;
 use crate::host::pci::Function;
-use crate::initramfs::{self, INITRAMFS_TOOLS_HOOK, ImageFile};
+use crate::initramfs;
 use crate::plan::{Followup, ItemVerdict, LiftedBy, Objection, Reason, Verdict, Warning};
 use crate::types::{ModuleName, PciAddress, Place, VfioId};
 use natives::Native;
@@ -64,7 +64,6 @@ pub struct State {
     boot_args: BootArgs,
     file: OwnFile,
     early: OwnFile,
-    hook: Option<(OwnFile, Option<ImageFile>)>,
     natives: Vec<Native>,
     rebuilds: bool,
     /// The functions that are on vfio-pci now.
@@ -75,7 +74,7 @@ impl Resource for VfioIds {
     const KEY: &'static str = "vfio_ids";
     const SECTION: &'static str = "vfio_pci.ids";
     const AFTER: &'static [&'static str] = &[];
-    const OWN_FILES: &'static [&'static str] = &[FILE, EARLY_FILE, INITRAMFS_TOOLS_HOOK];
+    const OWN_FILES: &'static [&'static str] = &[FILE, EARLY_FILE];
     type Spec = Spec;
     type State = State;
 
@@ -123,15 +122,6 @@ impl Resource for VfioIds {
 
     fn observe(spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
         let (host, kernels) = (observer.host, &observer.facts.kernels);
-        let generator = initramfs::detect(host)?.generator();
-        let hook = match generator.and_then(|generator| generator.image_files(&[]).into_iter().next()) {
-            Some(image) => {
-                let file = OwnFile::read(host, &image.path)?;
-                let claims_any = spec.ids.iter().any(|(id, _)| !spec.refused.contains_key(id));
-                Some((file, (spec.is_module && claims_any).then_some(image)))
-            }
-            None => None,
-        };
         let pci = Pci::new(host);
         let mut on_vfio = Vec::new();
         let bound = host.list(std::path::Path::new("/sys/bus/pci/drivers/vfio-pci"))?;
@@ -144,8 +134,7 @@ impl Resource for VfioIds {
             file: OwnFile::read(host, FILE)?,
             early: OwnFile::read(host, EARLY_FILE)?,
             natives: natives::find(host, kernels, &spec.matched)?,
-            rebuilds: generator.is_some(),
-            hook,
+            rebuilds: initramfs::detect(host)?.generator().is_some(),
             on_vfio,
         })
     }
@@ -229,17 +218,6 @@ impl Resource for VfioIds {
                 findings.items.push(ItemVerdict::new(item, rewrite.verdict(item, reason, &followups)));
             }
             findings.items.extend(rewrite.edited());
-        }
-        if let Some((file, image)) = &state.hook {
-            let mode = image.as_ref().map_or(0o755, |image| image.mode);
-            if let Some(step) = file.step(image.as_ref().map(|image| image.content.clone()), mode) {
-                let text = "the initramfs hook follows whether vfio-pci has ids to claim";
-                let mut verdict = file.change(&step, Reason::new("initramfs-hook", text));
-                if let Verdict::Change(change) = &mut verdict {
-                    change.followups.clone_from(&followups);
-                }
-                findings.items.push(ItemVerdict::new(file.path().display().to_string(), verdict));
-            }
         }
         findings
     }

@@ -43,3 +43,38 @@ pub(crate) fn only_ours(document: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(document, std::fs::Permissions::from_mode(0o644)).expect("a mode");
 }
+
+/// An initramfs image, not compressed, with the modules and files that a description lists (see `tests/cases.rs`).
+pub(crate) fn image(description: &str) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut lines = description.lines().peekable();
+    while let Some(line) = lines.next() {
+        match line.split_once(' ') {
+            Some(("module", name)) => {
+                entry(&mut archive, &format!("usr/lib/modules/6.1.0-37-amd64/kernel/{name}.ko"), b"ELF");
+            }
+            Some(("file", path)) => {
+                let mut content = String::new();
+                while let Some(text) = lines.next_if(|next| next.starts_with("  ")) {
+                    content.push_str(text.trim_start());
+                    content.push('\n');
+                }
+                entry(&mut archive, path, content.as_bytes());
+            }
+            _ => assert!(line.is_empty() || line.starts_with('#'), "no line of an image: {line}"),
+        }
+    }
+    entry(&mut archive, "TRAILER!!!", b"");
+    archive
+}
+
+/// One entry of a "newc" archive (cpio(5)).
+fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8]) {
+    let numbers = [1, 0o100_644, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+    archive.extend(b"070701");
+    archive.extend(numbers.iter().flat_map(|number| format!("{number:08x}").into_bytes()));
+    archive.extend(name.bytes().chain([0]));
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(content);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}

@@ -116,6 +116,23 @@ impl Config {
         }
     }
 
+    /// The same configuration as far as a generator copies it into an image: not what is gone after a reboot,
+    /// what lies below /usr/local, or what a kernel's own index says.
+    #[must_use]
+    pub fn copied_into_images(&self) -> Self {
+        let keep = |origin: &Origin| {
+            let copied = |path: &Path| {
+                !path.starts_with("/usr/local")
+                    && path.parent().is_some_and(|parent| parent.ends_with("modprobe.d"))
+            };
+            origin.is_persistent() && origin.file().is_some_and(copied)
+        };
+        Self {
+            entries: self.entries.iter().filter(|(origin, _)| keep(origin)).cloned().collect(),
+            dropped: self.dropped.iter().filter(|(origin, _)| keep(origin)).cloned().collect(),
+        }
+    }
+
     /// Where `module` is blacklisted.
     pub fn blacklisted(&self, module: &ModuleName) -> impl Iterator<Item = &Origin> {
         self.entries.iter().filter_map(move |(origin, directive)| match directive {

@@ -15,13 +15,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 
 use super::pci::{self, Function};
-use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
+use super::{FileKind, Host, HostError, Reach, ReadHost, StepError, images};
 use crate::engine::Memory;
 use crate::engine::generations::Entry;
+use crate::initramfs::{self, Image};
 use crate::plan::{Bytes, FileState, Step};
 use crate::types::{DriverName, IommuGroup, PciAddress, PciId};
 use overlay::{Node, Overlay};
@@ -39,6 +41,8 @@ pub struct SimulatedHost<'a> {
     links: RefCell<BTreeMap<PathBuf, Option<PathBuf>>>,
     /// The driver that a function had before it was unbound: what a probe gives it back to.
     natives: BTreeMap<PciAddress, DriverName>,
+    /// The images that were rebuilt.
+    images: BTreeMap<PathBuf, Rc<Image>>,
     /// Modification time of the last file written; later than that of any file of the host below.
     clock_ns: i64,
 }
@@ -58,6 +62,7 @@ impl<'a> SimulatedHost<'a> {
             overlay: Overlay::default(),
             links: RefCell::default(),
             natives: BTreeMap::new(),
+            images: BTreeMap::new(),
             // Far in the future, so that what a step writes is newer than what stands there.
             clock_ns: i64::MAX / 2,
         }
@@ -263,7 +268,12 @@ impl<'a> SimulatedHost<'a> {
             argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
         match program {
             Some("modprobe") => self.modprobe(argv),
-            // Images and daemons are not modelled: nothing that a later round reads comes from them.
+            _ if initramfs::is_rebuild(self, argv)? => {
+                let rebuilt = initramfs::predict_rebuilt(self)?;
+                self.images.extend(rebuilt.into_iter().map(|(path, image)| (path, Rc::new(image))));
+                Ok(())
+            }
+            // Daemons are not modelled: nothing that a later round reads comes from them.
             _ => {
                 for (path, bytes) in crate::boot::predict_command(self, argv) {
                     let before = self.file_state(&path)?;
@@ -318,6 +328,24 @@ impl ReadHost for SimulatedHost<'_> {
             Some(Node::Link(_) | Node::Gone) => Ok(FileState::Absent),
             None if self.overlay.hides(&path) => Ok(FileState::Absent),
             None => self.below.file_state(masked(given, &path)),
+        }
+    }
+
+    fn image(&self, path: &Path) -> Result<Option<Rc<Image>>, HostError> {
+        if let Some(image) = self.images.get(path) {
+            return Ok(Some(Rc::clone(image)));
+        }
+        if self.overlay.is_empty() {
+            return self.below.image(path);
+        }
+        let path = self.canonical(path, true)?;
+        match self.overlay.get(&path) {
+            Some(Node::File(state)) => {
+                state.bytes().map(|mut bytes| images::unpack(&path, &mut bytes)).transpose()
+            }
+            Some(_) => Ok(None),
+            None if self.overlay.hides(&path) => Ok(None),
+            None => self.below.image(&path),
         }
     }
 

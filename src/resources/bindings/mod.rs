@@ -21,6 +21,7 @@ use crate::host::Reach;
 use crate::host::pci::{self, Pci};
 use crate::plan::{ItemVerdict, Reason};
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
+pub use rules::PATH as RULES;
 use rules::Rules;
 
 /// Bindings of functions to drivers.

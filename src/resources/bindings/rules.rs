@@ -25,7 +25,7 @@ use crate::resources::{HEADER, ObserveError, Observer, Resource as _, is_own, se
 use crate::types::{DeviceRef, ModuleName, PciAddress, PciId, Selector};
 
 /// The file.
-pub(super) const PATH: &str = "/etc/udev/rules.d/10-reconcile-vfio.rules";
+pub const PATH: &str = "/etc/udev/rules.d/10-reconcile-vfio.rules";
 
 /// What has to sit at an address for the rule to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

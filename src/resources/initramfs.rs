@@ -1,0 +1,197 @@
+//! `initramfs`: what the image of each installed kernel has to hold, because it decides before the root file system is
+//! there which driver gets a function.
+//!
+//! No section asks for it: it follows from `blacklist`, `module_options` and `vfio_pci`. It writes what the generator
+//! needs so that our files and vfio-pci get into the images, and then reads the images themselves: one that lacks what our
+//! files say about a module that it has, or that still holds what they no longer say, has to be rebuilt.
+
+mod judge;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::own_file::OwnFile;
+use super::{Findings, ObserveError, Observer, Resource, bindings, blacklist, module_options, vfio_ids};
+use crate::document::Document;
+use crate::engine::Facts;
+use crate::engine::devices::refused_ids;
+use crate::formats::modprobe::Config;
+use crate::host::kernels::Presence;
+use crate::host::kmod;
+use crate::host::pci::Pci;
+use crate::initramfs::{self, Found, GENERATOR_FILES, Generator, Needs};
+use crate::plan::{Change, Disruption, Followup, ItemVerdict, Phase, Reason, Verdict, Warning};
+use crate::types::{ModuleName, PciAddress};
+
+/// Our files that an image has a copy of.
+pub const CARRIED: [&str; 5] =
+    [vfio_ids::EARLY_FILE, blacklist::FILE, module_options::FILE, vfio_ids::FILE, bindings::RULES];
+
+/// `initramfs`.
+#[derive(Debug)]
+pub struct Initramfs;
+
+/// What the images are needed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Whether vfio-pci has ids to claim; `None` where `vfio_pci.ids` is not managed: what stands stays.
+    claims: Option<bool>,
+    /// Whether the document asks for something that modprobe.d or a udev rule says.
+    says: bool,
+    /// Our files of sections that are not in the document: they stay.
+    left: Vec<&'static str>,
+    /// The modules that the document is about.
+    modules: BTreeSet<ModuleName>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct State {
+    generator: Option<&'static dyn Generator>,
+    /// The generator's files that are ours or would be, in the order of `GENERATOR_FILES`.
+    files: Vec<OwnFile>,
+    /// Our files that an image copies, as they stand.
+    own: BTreeMap<PathBuf, String>,
+    /// What modprobe.d says, as far as an image gets it.
+    config: Config,
+    images: Vec<Found>,
+    /// The kernels that have vfio-pci as a module.
+    with_vfio_pci: BTreeSet<String>,
+    /// The native drivers of functions that a udev rule is about.
+    natives: BTreeMap<PciAddress, BTreeSet<ModuleName>>,
+}
+
+impl Resource for Initramfs {
+    const KEY: &'static str = "initramfs";
+    const SECTION: &'static str = "vfio_pci";
+    const AFTER: &'static [&'static str] = &[];
+    const OWN_FILES: &'static [&'static str] = &GENERATOR_FILES;
+    type Spec = Spec;
+    type State = State;
+
+    fn derive(document: &Document, facts: &Facts) -> Option<Spec> {
+        let vfio = document.vfio_pci.as_ref();
+        if document.blacklist.is_none() && document.module_options.is_none() && vfio.is_none() {
+            return None;
+        }
+        let installed = &facts.kernels.installed;
+        let is_module = installed.is_empty() || installed.iter().any(|kernel| !kernel.vfio_pci_builtin);
+        let ids = vfio.and_then(|vfio| vfio.ids.as_ref());
+        let claims = ids.map(|ids| {
+            let refused = refused_ids(document, facts);
+            is_module && ids.iter().any(|entry| !refused.contains_key(&entry.value))
+        });
+        let devices = vfio.and_then(|vfio| vfio.devices.as_ref());
+        let (blacklist, options) = (document.blacklist.as_ref(), document.module_options.as_ref());
+        let says = ids.is_some_and(|ids| !ids.is_empty())
+            || devices.is_some_and(|devices| !devices.is_empty())
+            || blacklist.is_some_and(|list| !list.is_empty())
+            || options.is_some_and(|options| !options.is_empty());
+        let sections = [
+            (blacklist::FILE, blacklist.is_some()),
+            (module_options::FILE, options.is_some()),
+            (vfio_ids::FILE, ids.is_some()),
+            (vfio_ids::EARLY_FILE, ids.is_some()),
+            (bindings::RULES, devices.is_some()),
+        ];
+        let left = sections.into_iter().filter(|(_, managed)| !managed).map(|(file, _)| file).collect();
+        let mut modules: BTreeSet<ModuleName> =
+            blacklist.into_iter().flatten().map(|entry| entry.value.module.clone()).collect();
+        modules.extend(options.into_iter().flatten().map(|(module, _)| module.clone()));
+        modules.extend(ids.and_then(|_| "vfio_pci".parse().ok()));
+        Some(Spec { claims, says, left, modules })
+    }
+
+    fn observe(_spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
+        let (host, kernels) = (observer.host, &observer.facts.kernels);
+        let mut own = BTreeMap::new();
+        for path in CARRIED.map(PathBuf::from) {
+            let lines: Vec<String> = OwnFile::read(host, &path)?.lines();
+            if !lines.is_empty() {
+                own.insert(path, lines.join("\n"));
+            }
+        }
+        let files = GENERATOR_FILES.iter().map(|path| OwnFile::read(host, *path));
+        let images = initramfs::found(host, kernels)?;
+        let mut natives = BTreeMap::new();
+        let pci = Pci::new(host);
+        let rules = judge::rules(&own, &images);
+        for address in rules.iter().filter_map(|line| judge::address_of(line)) {
+            let function = pci.function(address).ok().flatten();
+            natives.insert(address, kernels.drivers_of(host, function.as_slice())?);
+        }
+        let vfio_pci: BTreeSet<ModuleName> = "vfio_pci".parse().into_iter().collect();
+        let in_kernels = kernels.find(host, &vfio_pci)?;
+        let modules = in_kernels.values().flat_map(|found| &found.0);
+        let with_vfio_pci = modules.filter(|(_, presence)| matches!(presence, Presence::Module(_)));
+        Ok(State {
+            generator: initramfs::detect(host)?.generator(),
+            files: files.collect::<Result<_, _>>()?,
+            with_vfio_pci: with_vfio_pci.map(|(release, _)| release.clone()).collect(),
+            config: kmod::modprobe_config(host)?.copied_into_images(),
+            own,
+            images,
+            natives,
+        })
+    }
+
+    fn diff(spec: &Spec, state: &State) -> Findings {
+        let mut findings = Findings::default();
+        let claims = spec.claims.unwrap_or_else(|| state.files.iter().any(brings_vfio_pci));
+        let needs = Needs { vfio_pci: claims, files: spec.says || spec.left.iter().any(|file| state.own.contains_key(Path::new(file))) };
+        let wanted = state.generator.map(|generator| generator.image_files(needs)).unwrap_or_default();
+        for file in &state.files {
+            let wanted = wanted.iter().find(|wanted| wanted.path == file.path());
+            // Somebody else's file is in the way only where ours is needed.
+            let mode = wanted.map_or(0o644, |wanted| wanted.mode);
+            let Some(step) = file.step(wanted.map(|wanted| wanted.content.clone()), mode) else { continue };
+            let text = "what the images' generator is told follows from the document";
+            let mut verdict = file.change(&step, Reason::new("initramfs-hook", text));
+            if let Verdict::Change(change) = &mut verdict {
+                change.followups.extend(state.generator.map(|_| Followup::Initramfs));
+            }
+            findings.items.push(ItemVerdict::new(file.path().display().to_string(), verdict));
+        }
+        for found in &state.images {
+            let item = found.path.display().to_string();
+            let image = match &found.content {
+                Ok(image) => image,
+                Err(reason) => {
+                    let (resource, reason) = (Cow::Borrowed(Self::KEY), reason.clone());
+                    findings.warnings.push(Warning { resource, subject: item, reason });
+                    continue;
+                }
+            };
+            let needs_vfio_pci = claims && state.with_vfio_pci.contains(&found.release);
+            let stale = judge::stale(image, &found.release, state, &spec.modules, needs_vfio_pci);
+            let verdict = match stale.split_first() {
+                None => Verdict::InSync,
+                Some((first, rest)) => {
+                    let more = if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) };
+                    let text = format!("the image of {} {first}{more}", found.release);
+                    let reason = Reason::new("image-stale", text).at(&item);
+                    // A change without a step is shown by what it owes; why it does is said here.
+                    findings.warnings.push(Warning {
+                        resource: Cow::Borrowed(Self::KEY),
+                        subject: item.clone(),
+                        reason: reason.clone(),
+                    });
+                    let mut change = Change::new(Phase::Persisted, Vec::new(), Disruption::Reboot, reason);
+                    change.followups.insert(Followup::Initramfs);
+                    Verdict::Change(change)
+                }
+            };
+            findings.items.push(ItemVerdict::new(item, verdict));
+        }
+        findings
+    }
+}
+
+/// Whether a generator's file has vfio-pci brought into the images.
+fn brings_vfio_pci(file: &OwnFile) -> bool {
+    file.lines().iter().any(|line| line.contains("vfio_pci"))
+}
+
+#[cfg(test)]
+mod tests;
