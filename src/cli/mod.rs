@@ -8,6 +8,7 @@ mod prepare;
 mod recover;
 mod schema;
 mod status;
+mod why;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +50,8 @@ enum Verb {
     Status,
     /// Show the PCI functions of this host with what passing them through depends on.
     Devices(devices::DevicesArgs),
+    /// Show where something is lost on its way from the document to what runs, and why; never writes.
+    Why(why::WhyArgs),
     /// Print the JSON Schema of the document.
     Schema,
 }
@@ -165,6 +168,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
         }
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),
+        Some(Verb::Why(args)) => why::run(&cli.common, &args, &mut output),
         Some(Verb::Schema) => schema::run(&mut output),
     }
 }

@@ -10,6 +10,7 @@ mod memory;
 mod plan;
 mod rounds;
 mod saved;
+pub mod why;
 
 pub use facts::{BOOT_ID, Facts};
 pub use followups::{FollowupOutcome, FollowupRun, Means, prospect};

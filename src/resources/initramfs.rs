@@ -20,7 +20,7 @@ use crate::formats::modprobe::Config;
 use crate::host::kernels::Presence;
 use crate::host::kmod;
 use crate::host::pci::Pci;
-use crate::initramfs::{self, Found, GENERATOR_FILES, Generator, Needs};
+use crate::initramfs::{self, Found, GENERATOR_FILES, Generator, Image, Needs};
 use crate::plan::{Change, Disruption, Followup, ItemVerdict, Phase, Reason, Verdict, Warning};
 use crate::types::{ModuleName, PciAddress};
 
@@ -186,6 +186,11 @@ impl Resource for Initramfs {
         }
         findings
     }
+}
+
+/// What an image does not say about a module and this configuration does, one phrase for each thing.
+pub fn image_lacks(image: &Image, config: &Config, module: &ModuleName) -> Vec<String> {
+    judge::lacks(image, &config.copied_into_images(), module)
 }
 
 /// Whether a generator's file has vfio-pci brought into the images.

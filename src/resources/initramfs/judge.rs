@@ -60,6 +60,12 @@ pub(super) fn stale(
     stale
 }
 
+/// What the configuration says about one module and the image does not.
+pub(super) fn lacks(image: &Image, config: &Config, module: &ModuleName) -> Vec<String> {
+    let effective = image.modprobe_config().unwrap_or_default();
+    statements(module, config).iter().filter_map(|wanted| missing(wanted, &effective)).collect()
+}
+
 /// The directives of one file.
 fn directives(path: &Path, content: Option<&[u8]>) -> Vec<Directive> {
     let file = FileOfConfig { path: path.to_owned(), bytes: content.unwrap_or_default().to_vec() };
