@@ -90,9 +90,10 @@ class Machine:
                 size, last_output = length, now
             if now - started > timeout:
                 raise Failed(f"no boot within {timeout} s")
-            if now - last_output > 120 and not reset:
+            panic = "end Kernel panic" in self.tail(lines=3)
+            if (panic or now - last_output > 120) and not reset:
                 # Under TCG the kernel loses an interrupt once in tens of boots and stops at its first disk read.
-                self.log("the console has been silent for 120 s: one reset")
+                self.log("the kernel panicked: one reset" if panic else "the console has been silent for 120 s: one reset")
                 self.qmp("system_reset")
                 reset, last_output = True, now
 
