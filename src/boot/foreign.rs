@@ -29,20 +29,14 @@ pub static NIXOS: Foreign = Foreign {
     remedy: "put the arguments into boot.kernelParams of configuration.nix and run nixos-rebuild boot",
 };
 
-/// Images of ostree have their arguments in the deployment.
-pub static OSTREE: Foreign = Foreign {
-    key: "rpm-ostree",
-    evidence: |host| in_charge(host, "/run/ostree-booted", "an ostree deployment runs"),
-    why: "this system is booted by rpm-ostree, which reconcile does not manage",
-    remedy: "set the arguments by rpm-ostree kargs",
-};
-
 /// A unified kernel image.
 pub static UKI: Foreign = Foreign {
     key: "uki",
     evidence: stub_info,
-    why: "this system is booted by a unified kernel image, whose command line is in the image",
-    remedy: "put the arguments into /etc/kernel/cmdline and build the image anew",
+    why: "a unified kernel image booted this system: its command line is in the image, and an argument outside it cannot take \
+          effect",
+    remedy: "put the arguments where the image is built: into /etc/kernel/cmdline, then mkinitcpio -P, or kernel-install \
+             add-all with ukify; into a signed add-on (loader/addons/*.addon.efi) where somebody else signs the image",
 };
 
 fn in_charge(host: &dyn ReadHost, path: &str, tells: &str) -> Result<Option<Evidence>, HostError> {

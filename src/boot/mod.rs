@@ -19,6 +19,7 @@ mod menu_entry;
 mod name;
 mod persisted;
 pub mod proxmox;
+pub mod rpm_ostree;
 mod sd_boot;
 mod shell_files;
 mod summary;
@@ -43,7 +44,7 @@ use crate::types::Entry;
 
 /// Every chain; of several that are in charge whatever else is installed, the first one is.
 static REGISTRY: &[&dyn BootChain] = &[
-    &foreign::OSTREE,
+    &rpm_ostree::RpmOstree,
     &foreign::NIXOS,
     &proxmox::Proxmox,
     &suse::Suse,
@@ -107,6 +108,17 @@ pub trait BootChain: std::fmt::Debug + Sync {
     /// # Errors
     /// When the host does not answer.
     fn predict_regenerated(&self, host: &dyn ReadHost) -> Result<Vec<(PathBuf, Vec<u8>)>, HostError>;
+
+    /// What a command would write if it is one of this chain's; nothing where it is not.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    fn predict(&self, host: &dyn ReadHost, argv: &[String]) -> Result<Vec<(PathBuf, Vec<u8>)>, HostError> {
+        match self.regenerate(host)? {
+            Means::Command(command) if command == argv => self.predict_regenerated(host),
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
 fn unknown() -> Reason {
@@ -116,12 +128,9 @@ fn unknown() -> Reason {
 /// What a command would write on this host if it is the one that carries a chain's sources to what is booted; nothing
 /// where it is not, or where that cannot be told.
 pub fn predict_command(host: &dyn ReadHost, argv: &[String]) -> Vec<(PathBuf, Vec<u8>)> {
-    let carries = |chain: &&dyn BootChain| {
-        let there = chain.evidence(host).is_ok_and(|evidence| !evidence.is_empty());
-        there && matches!(chain.regenerate(host), Ok(Means::Command(command)) if command == argv)
-    };
-    let chain = REGISTRY.iter().copied().find(carries);
-    chain.and_then(|chain| chain.predict_regenerated(host).ok()).unwrap_or_default()
+    let there = |chain: &&&dyn BootChain| chain.evidence(host).is_ok_and(|evidence| !evidence.is_empty());
+    let predicted = REGISTRY.iter().filter(there).filter_map(|chain| chain.predict(host, argv).ok());
+    predicted.into_iter().find(|files| !files.is_empty()).unwrap_or_default()
 }
 
 /// How changed kernel arguments are carried to what is booted on this host; `named` is the chain that the document

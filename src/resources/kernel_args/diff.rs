@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Chain, Item, KernelArgs, Spec, State};
+use super::{Chain, Item, KernelArgs, Spec, State, lint};
 use crate::boot::{Edits, Given, Judged, Line, MenuEntry, Wanted, Wish, is_meant, wanted};
 use crate::formats::cmdline;
 use crate::plan::{
@@ -166,7 +166,26 @@ impl<'a> Judge<'a> {
         present.extend(stays);
         let gone: Vec<KernelArg> =
             goes.into_iter().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect();
-        self.chain.chain.edits(&self.chain.sources, &Wish { present: &present, absent: &absent, gone: &gone })
+        let wish = Wish { present: &present, absent: &absent, gone: &gone };
+        let edits = self.chain.chain.edits(&self.chain.sources, &wish)?;
+        self.too_long(&edits).map_or(Ok(edits), Err)
+    }
+
+    /// The kernel would cut the command line off, and the arguments at its end would be lost without a word.
+    fn too_long(&self, edits: &Edits) -> Option<Objection> {
+        let limit = self.state.platform.command_line_limit()?;
+        let ours = self.chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
+        let lines = self.chain.persisted.lines.iter().map(|line| line.length);
+        let now = ours.map(lint::length).chain(lines).max().unwrap_or_default();
+        let given: Vec<&KernelArg> = self.chain.persisted.given().map(|given| &given.arg).collect();
+        let added = edits.ours.iter().filter(|arg| !given.contains(arg));
+        let then = now + added.map(|arg| arg.to_string().len() + 1).sum::<usize>();
+        (now < limit && then >= limit).then(|| {
+            let text = format!("the command line would have {then} bytes, and the kernel keeps {}", limit - 1);
+            let reason = Reason::new("command-line-too-long", text).remedy("take arguments out of the configuration");
+            let chain = vec![reason];
+            Objection { subject: "command line".to_owned(), lifted_by: lifted_by(&chain), chain }
+        })
     }
 
     /// What is ours today, each argument once.

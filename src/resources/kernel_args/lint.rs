@@ -20,6 +20,13 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// How many bytes the kernel takes of a command line, the final zero byte included, where that is known: on s390 and
+    /// LoongArch it is more.
+    pub(super) fn command_line_limit(self) -> Option<usize> {
+        let known = matches!(self.processor, Processor::Intel | Processor::Amd | Processor::Arm);
+        known.then_some(cmdline::MAX_BYTES)
+    }
+
     /// Reads which IOMMU the firmware describes, else `/proc/cpuinfo`, and which initramfs generator is there.
     ///
     /// The table decides which driver comes up (`drivers/iommu/intel/dmar.c`, `drivers/iommu/amd/init.c`): virtual
@@ -63,7 +70,7 @@ pub(super) fn lint(spec: &Spec, state: &State) -> Vec<Warning> {
 }
 
 /// The command line that the entry makes: `BOOT_IMAGE=` comes from GRUB.
-fn length(entry: &MenuEntry) -> usize {
+pub(super) fn length(entry: &MenuEntry) -> usize {
     let args = entry.args.iter().map(|arg| arg.to_string().len() + 1).sum::<usize>();
     "BOOT_IMAGE=".len() + entry.kernel.len() + args
 }

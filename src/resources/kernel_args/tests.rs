@@ -270,3 +270,17 @@ fn exempt_entries_are_named() {
     assert_eq!(codes(&findings), ["entries-exempt", "menu-unjudged"]);
     assert!(findings.warnings[0].reason.text.contains("os-prober"));
 }
+
+#[test]
+fn an_argument_that_makes_the_command_line_too_long_is_refused_alone() {
+    let long = format!("GRUB_CMDLINE_LINUX=a={}\n", "x".repeat(2000));
+    let host = host(Reach::Tree, &[(GRUB, &long), ("/proc/cpuinfo", "vendor_id\t: GenuineIntel\n")]);
+    let wide = format!("b={}", "y".repeat(60));
+    let findings = judge(&host, &format!("kernel_args: [iommu=pt, {wide}, c]"));
+    let expected = [
+        "iommu=pt: change (argument-missing, 1 steps)".to_owned(),
+        format!("{wide}: refused (command-line-too-long)"),
+        "c: change (argument-missing, 1 steps)".to_owned(),
+    ];
+    assert_eq!(told(&findings), expected);
+}
