@@ -8,7 +8,7 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use reconcile::host::{Host as _, Machine, Reach, RunLock, StepError};
+use reconcile::host::{Host as _, Machine, Reach, RunLock, StepError, stuck_writes};
 use reconcile::plan::Step;
 use tempfile::TempDir;
 
@@ -76,7 +76,13 @@ fn a_stuck_write_is_left_behind_and_the_next_one_gets_a_new_child() {
     let error =
         machine.execute(&attr("/sys/stuck", "0000:03:00.0", Duration::from_millis(1500))).unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(10));
-    let StepError::Hung { path, value, seconds: 1, pid } = error else { panic!("{error:?}") };
+    assert!(error.remedy().unwrap().contains("only a reboot ends it"));
+    let StepError::Hung { path, value, seconds: 1, pid, waits } = error else { panic!("{error:?}") };
+    assert!(waits.starts_with(&format!("pid {pid} (")) && waits.contains(", state S"), "{waits}");
+    let stuck = stuck_writes(&machine).unwrap();
+    assert_eq!(stuck, [], "this tree has no /proc to show that the process lives");
+    let note = fs::read_to_string(directory.path().join(format!("run/reconcile/writes/{pid}"))).unwrap();
+    assert_eq!(note, "/sys/stuck\n0000:03:00.0\n");
     assert_eq!((path, value.as_str()), (PathBuf::from("/sys/stuck"), "0000:03:00.0"));
     assert_eq!(told.borrow().as_slice(), [("/sys/stuck".to_owned(), 1)]);
     machine.execute(&attr("/sys/attribute", "after", LONG)).unwrap();

@@ -14,8 +14,15 @@ use std::{env, fs};
 
 const UNIT: &str = "packaging/reconcile.service";
 
+/// The unit that notes that a boot has reached its target.
+const BOOTED: &str = "packaging/reconcile-booted.service";
+
+fn read(unit: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(unit)).unwrap()
+}
+
 fn text() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(UNIT)).unwrap()
+    read(UNIT)
 }
 
 /// The words of each setting, by section and name; repeated settings add up, as systemd reads lists.
@@ -42,14 +49,17 @@ fn set(words: &[&str]) -> BTreeSet<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Runs `systemd-analyze` on a copy whose program exists.
+/// Runs `systemd-analyze` on copies of both units whose program exists.
 fn systemd_analyze(arguments: &[&str]) -> Output {
     let directory = tempfile::tempdir().unwrap();
-    let copy: PathBuf = directory.path().join("reconcile.service");
     let stand_in = env::current_exe().unwrap();
-    fs::write(&copy, text().replace("/usr/sbin/reconcile", stand_in.to_str().unwrap())).unwrap();
     let mut command = Command::new("systemd-analyze");
-    command.args(arguments).arg(&copy).env("LC_ALL", "C");
+    command.args(arguments).env("LC_ALL", "C");
+    for unit in [UNIT, BOOTED] {
+        let copy: PathBuf = directory.path().join(Path::new(unit).file_name().unwrap());
+        fs::write(&copy, read(unit).replace("/usr/sbin/reconcile", stand_in.to_str().unwrap())).unwrap();
+        command.arg(&copy);
+    }
     command.output().expect("systemd-analyze is missing: install systemd")
 }
 
@@ -135,4 +145,20 @@ fn it_ends_as_the_program_means_it() {
     assert_eq!(words("Service", "KillMode"), set(&["process"]));
     let timeout: Vec<String> = words("Service", "TimeoutStartSec").into_iter().collect();
     assert!(timeout.concat().parse::<u32>().unwrap() >= 300);
+}
+
+#[test]
+fn it_has_two_switches_and_brings_the_unit_that_clears_its_notes() {
+    let conditions = words("Unit", "ConditionPathExists");
+    assert_eq!(conditions, set(&["/etc/reconcile/host.yaml", "!/etc/reconcile/disabled"]));
+    assert_eq!(words("Unit", "ConditionKernelCommandLine"), set(&["!reconcile.disable=1"]));
+    assert_eq!(words("Install", "Also"), set(&["reconcile-booted.service"]));
+    let booted = read(BOOTED);
+    for line in [
+        "After=multi-user.target reconcile.service",
+        "WantedBy=multi-user.target",
+        "ExecStart=/usr/sbin/reconcile booted",
+    ] {
+        assert!(booted.lines().any(|there| there == line), "{line}");
+    }
 }

@@ -1,16 +1,21 @@
 //! The default verb: show the difference, ask, apply, show what is left.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::boot::{raise_alarm, switched_off};
 use super::output::can_ask;
 use super::prepare::{Prepared, ReadDocument, header, open_host, read_document, selection};
 use super::recover::{self, recover};
 use super::{ApplyArgs, Common, Output, plan};
+use crate::document::Source;
 use crate::engine::generations::Kind;
 use crate::engine::{
-    Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, SavedPlan, Scope, Selection, Silent,
+    BOOT_ID, Boots, Engine, FollowupOutcome, FollowupRun, Memory, Outcome, RunError, SavedPlan, Scope,
+    Selection, Silent,
 };
-use crate::host::{LockError, Machine, Reach, ReadHost, RunLock, SimulatedHost};
+use crate::host::recording::sha256;
+use crate::host::{Host as _, LockError, Machine, Reach, ReadHost, RunLock, SimulatedHost, StepError};
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
 
 /// How long the unit at boot waits for functions that are not there yet, all of them together.
@@ -135,6 +140,14 @@ fn look_ahead(
 
 fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let mut machine = open_host(common, output)?;
+    if args.boot {
+        let switch =
+            switched_off(&machine).map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
+        if let Some(why) = switch {
+            output.text(&format!("switched off: {why}; nothing was done\n"));
+            return Ok(ExitStatus::InSync);
+        }
+    }
     // Held from before the first look to after the last write. A lock file that is there already is locked before the
     // document is read; none is made for a document that is at fault.
     let present = lock_run(&machine, args, output, RunLock::acquire_present)?;
@@ -165,6 +178,9 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
         };
         if work == Work::Nothing {
             output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
+            let memory = std::mem::take(&mut prepared.memory);
+            forgive_boots(&mut prepared.machine, memory, preview.exit_status)
+                .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
             return Ok(preview.exit_status);
         }
         if work == Work::Changes {
@@ -190,6 +206,9 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
         output.text("\n");
     }
     output.report(&report, detail);
+    if args.boot {
+        raise_alarm(&report, output);
+    }
     Ok(report.exit_status)
 }
 
@@ -202,6 +221,7 @@ fn execute(
 ) -> Result<Report, ExitStatus> {
     let mut memory = std::mem::take(&mut prepared.memory);
     let kind = if args.boot { Kind::Boot } else { Kind::Apply };
+    memory.boots.for_documents(documents_hash(&prepared.sources));
     prepared.machine.keep_record(header(kind, &prepared.machine, &prepared.sources, &memory));
     let mut progress = output.progress();
     prepared.machine.report_progress(output.long_steps());
@@ -218,9 +238,30 @@ fn execute(
     drop(progress);
     let mut outcome = outcome.map_err(|error| fail(&error, output))?;
     let after = SimulatedHost::new(&prepared.machine);
-    look_ahead(&mut outcome, after, prepared, selection, memory).map_err(|error| fail(&error, output))?;
+    look_ahead(&mut outcome, after, prepared, selection, memory.clone())
+        .map_err(|error| fail(&error, output))?;
     let mode = if args.boot { Mode::Boot } else { Mode::Apply };
-    Ok(with_warnings(mode, outcome, prepared))
+    let report = with_warnings(mode, outcome, prepared);
+    if !args.boot {
+        forgive_boots(&mut prepared.machine, memory, report.exit_status)
+            .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
+    }
+    Ok(report)
+}
+
+/// A run by hand that has succeeded settles what boots have stopped at: the unit makes it again.
+fn forgive_boots(machine: &mut Machine, mut memory: Memory, status: ExitStatus) -> Result<(), StepError> {
+    let boot_id = machine.text(Path::new(BOOT_ID))?;
+    let skips = memory.boots.warning(boot_id.as_deref()).is_some();
+    if !skips || !matches!(status, ExitStatus::InSync | ExitStatus::RebootPending) {
+        return Ok(());
+    }
+    memory.boots = Boots::default();
+    machine.remember(&memory)
+}
+
+fn documents_hash(sources: &[Source]) -> String {
+    sha256(&sources.iter().flat_map(|source| source.bytes.iter().copied().chain([0])).collect::<Vec<u8>>())
 }
 
 /// The documents of the command line, or of the saved plan.

@@ -1,6 +1,7 @@
 //! The command: one file per verb. Everything that is printed and every exit status leaves through here.
 
 mod apply;
+mod boot;
 mod devices;
 mod output;
 mod plan;
@@ -52,6 +53,8 @@ enum Verb {
     Devices(devices::DevicesArgs),
     /// Show where something is lost on its way from the document to what runs, and why; never writes.
     Why(why::WhyArgs),
+    /// Note that this boot has reached its target; what the unit reconcile-booted.service runs.
+    Booted,
     /// Print the JSON Schema of the document.
     Schema,
 }
@@ -169,6 +172,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),
         Some(Verb::Why(args)) => why::run(&cli.common, &args, &mut output),
+        Some(Verb::Booted) => boot::booted(&cli.common, &output),
         Some(Verb::Schema) => schema::run(&mut output),
     }
 }

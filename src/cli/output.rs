@@ -142,6 +142,13 @@ impl Output {
         }
     }
 
+    /// Prints a line to standard error that nobody should overlook: in the journal with a priority of its own
+    /// (sd-daemon(3), `SD_CRIT`).
+    pub(super) fn alarm(&self, message: &str) {
+        let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+        self.diagnostic(&format!("{}{message}\n", if to_journal { "<2>" } else { "" }));
+    }
+
     /// Says that another run is waited for.
     pub(super) fn waiting_for_run(&self, pid: Option<u32>, at_most: Duration) {
         if let Some(shown) = self.shown() {

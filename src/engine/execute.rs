@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::generations::{Entry, Left, Round};
-use super::rounds::{ChangeOutcome, Progress, RunError};
+use super::plan::Scope;
+use super::rounds::{ChangeOutcome, Failure, Progress, RunError};
 use super::{Facts, Memory, Owned, PersistedAt};
-use crate::host::{Host, StepError};
+use crate::host::{Host, StepError, Users};
 use crate::plan::{Change, Followup, Phase, Step};
+use crate::types::PciAddress;
 
 /// A change about to be made.
 #[cfg_attr(test, derive(Clone))]
@@ -22,6 +24,8 @@ pub(super) struct Attempt {
 /// The memory; every change of it is made durable on the host first.
 pub(super) struct Ledger<'a> {
     pub(super) memory: &'a mut Memory,
+    /// At boot every boot is noted with the changes that it begins.
+    pub(super) scope: Scope,
 }
 
 impl Ledger<'_> {
@@ -48,6 +52,10 @@ pub(super) fn batch(
     let mut announced = before.clone();
     for attempt in attempts {
         announce(&mut announced, attempt, &boot_id);
+        let Attempt { resource, item, change, .. } = attempt;
+        if ledger.scope == Scope::Boot && change.phase == Phase::Live && !change.steps.is_empty() {
+            announced.boots.begin(resource, item, &boot_id);
+        }
     }
     hash_inputs(&mut announced, attempts);
     // First what stands there, so that whatever is announced next can be undone.
@@ -65,13 +73,13 @@ pub(super) fn batch(
     let mut outcomes = Vec::new();
     for attempt in attempts {
         let mut outcome = ChangeOutcome::Applied;
-        for step in &attempt.change.steps {
+        for (made, step) in attempt.change.steps.iter().enumerate() {
             if !results.contains_key(step) {
                 progress.step(results.len() + 1, total, step);
                 results.insert(step, recorded(step, indices.get(step).copied(), host));
             }
             if let Some(Err(error)) = results.get(step) {
-                outcome = ChangeOutcome::Failed { error: crate::report::chain(error) };
+                outcome = ChangeOutcome::Failed(failure(error, step, made, host));
                 break;
             }
         }
@@ -104,6 +112,33 @@ fn recorded(step: &Step, at: Option<usize>, host: &mut dyn Host) -> Result<(), S
     let left = if result.is_ok() { Left::by(step, host.as_read()) } else { None };
     let _unnoted = host.record(&Entry::Ended { step: at, error, left });
     result
+}
+
+/// The function that a step is about: the one whose attribute is written, or that is named to a driver.
+pub(super) fn function_of(step: &Step) -> Option<PciAddress> {
+    let Step::WriteAttr { path, value, .. } = step else { return None };
+    let owner = || path.parent()?.file_name()?.to_str()?.parse().ok();
+    value.trim().parse().ok().or_else(owner)
+}
+
+/// What went wrong, with all that can be told about it.
+fn failure(error: &StepError, step: &Step, made: usize, host: &dyn Host) -> Failure {
+    let function = function_of(step);
+    let mut told = error.told();
+    if let (StepError::Hung { .. }, Some(function)) = (error, function) {
+        // Of a function that hangs not everything can be read.
+        for user in Users::new(host.as_read()).of(function) {
+            for reason in user.chain {
+                told.push_str(&format!("; {}", reason.text));
+            }
+        }
+    }
+    Failure {
+        error: told,
+        remedy: error.remedy().map(str::to_owned),
+        kernel_log: function.map_or_else(Vec::new, |function| host.kernel_log(function)),
+        made,
+    }
 }
 
 /// What became of each step of a round.

@@ -7,7 +7,7 @@ use super::devices::Devices;
 use crate::boot::ChainName;
 use crate::document::Document;
 use crate::host::pci::Scan;
-use crate::host::{Kernels, Reach, ReadHost};
+use crate::host::{Kernels, Reach, ReadHost, StuckWrite, stuck_writes};
 use crate::resources::ObserveError;
 use crate::types::Entry;
 
@@ -27,6 +27,8 @@ pub struct Facts {
     pub boot_chain: Option<Entry<ChainName>>,
     /// The running and the installed kernels.
     pub kernels: Kernels,
+    /// Writes of attributes that hang in the kernel.
+    pub stuck: Vec<StuckWrite>,
 }
 
 impl Facts {
@@ -45,6 +47,7 @@ impl Facts {
             devices: Devices::gather(document, host, earlier)?,
             boot_chain: document.boot_chain.clone(),
             kernels: Kernels::read(host)?,
+            stuck: if host.reach() == Reach::Machine { stuck_writes(host)? } else { Vec::new() },
         })
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Boots;
 use crate::plan::Followup;
 
 /// The state file's content.
@@ -22,6 +23,9 @@ pub struct Memory {
     /// The boot under which each persisted change was made, by resource and item.
     #[serde(default)]
     pub persisted: BTreeMap<String, BTreeMap<String, PersistedAt>>,
+    /// The boots in which the unit has begun changes, until one of them reaches its target.
+    #[serde(default, skip_serializing_if = "Boots::is_empty")]
+    pub boots: Boots,
 }
 
 /// An item that was not there before us.

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Memory};
+use super::{Facts, Memory, execute};
 use crate::document::Document;
 use crate::guard;
-use crate::host::{Reach, ReadHost, STATE_FILE};
+use crate::host::{Reach, ReadHost, STATE_FILE, StuckWrite};
 use crate::plan::{Blocker, Change, ItemVerdict, Phase, Reason, Subject, Verdict, Warning};
 use crate::resources::{AnyResource, AtBoot, Observer, REGISTRY, is_own, section_vanished};
 
@@ -117,6 +117,12 @@ pub fn plan(
         items.retain(|item| selection.covers(resource.at_boot(), &item.verdict));
         plan.resources.push(Judged { resource: resource.key(), items, error });
     }
+    let boot_id = facts.boot_id.as_deref();
+    match selection.scope {
+        Scope::Boot => memory.boots.refuse(&mut plan, boot_id),
+        Scope::Full => plan.warnings.extend(memory.boots.warning(boot_id)),
+    }
+    block_stuck(&mut plan, &facts.stuck);
     block_disturbed(&mut plan, facts.reach);
     guard::review(plan.resources.iter_mut().flat_map(|judged| &mut judged.items), host);
     plan
@@ -152,6 +158,35 @@ pub fn memory_lost(host: &dyn ReadHost, memory: &Memory) -> Option<Warning> {
         subject: files.join(", "),
         reason: Reason::new("state-lost", text).remedy(remedy),
     })
+}
+
+/// Blocks what concerns a function of which a write hangs in the kernel: another write would only hang as well, and
+/// not everything of it can be read.
+fn block_stuck(plan: &mut Plan, stuck: &[StuckWrite]) {
+    for item in plan.resources.iter_mut().flat_map(|judged| &mut judged.items) {
+        let concerns = |write: &&StuckWrite| {
+            let Some(function) = write.function() else { return false };
+            let writes = match &item.verdict {
+                Verdict::Change(change) => {
+                    change.steps.iter().any(|step| execute::function_of(step) == Some(function))
+                }
+                _ => false,
+            };
+            writes || item.needs.contains(&Subject::Function(function)) || item.item == function.to_string()
+        };
+        let unsettled = !matches!(item.verdict, Verdict::InSync | Verdict::Refused(_));
+        if let Some(write) = stuck.iter().find(concerns).filter(|_| unsettled) {
+            let StuckWrite { pid, path, value } = write;
+            let text = format!(
+                "a write of {value:?} to {} has not returned (pid {pid} waits in the kernel)",
+                path.display()
+            );
+            let remedy =
+                "shut down the guest or end the process that holds the function, then run again; else reboot";
+            let why = Reason::new("write-stuck", text).remedy(remedy);
+            item.verdict = Verdict::Blocked { on: Blocker::Host, why };
+        }
+    }
 }
 
 /// Blocks what an earlier resource's live change of this round makes stale, function by function.

@@ -54,12 +54,25 @@ pub enum ChangeOutcome {
     /// Every step was made (on a simulated host: would be).
     Applied,
     /// A step failed; the rest of the change was skipped.
-    Failed {
-        /// The operation and its cause.
-        error: String,
-    },
+    Failed(Failure),
     /// Every step was accepted and a new observation shows that nothing came of it.
-    NoEffect,
+    NoEffect {
+        /// What the kernel has logged about the function.
+        kernel_log: Vec<String>,
+    },
+}
+
+/// What went wrong with a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The operation and its cause.
+    pub error: String,
+    /// What the operator can do about it.
+    pub remedy: Option<String>,
+    /// What the kernel has logged about the function.
+    pub kernel_log: Vec<String>,
+    /// How many of the change's steps were made before.
+    pub made: usize,
 }
 
 /// A change that was made or tried, with the round it belongs to.
@@ -156,6 +169,14 @@ fn is_rest_of_failed(identity: &Identity, tried: &BTreeMap<Identity, usize>, mad
         })
 }
 
+/// The outcome of a change of which nothing came, with what the kernel has to say about it.
+fn no_effect(change: &Change, host: &dyn Host) -> ChangeOutcome {
+    let function = change.steps.iter().find_map(execute::function_of);
+    ChangeOutcome::NoEffect {
+        kernel_log: function.map_or_else(Vec::new, |function| host.kernel_log(function)),
+    }
+}
+
 impl Engine<'_> {
     /// Runs rounds on `host` until nothing is left that it could make, then the follow-ups.
     ///
@@ -191,7 +212,7 @@ impl Engine<'_> {
                     break;
                 }
             }
-            let mut ledger = Ledger { memory: self.memory };
+            let mut ledger = Ledger { memory: self.memory, scope: self.selection.scope };
             let outcomes = execute::batch(&attempts, host, &mut ledger, &facts, self.progress)?;
             for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
                 tried.insert(identity(attempt.resource, &attempt.item, &attempt.change), made.len());
@@ -200,7 +221,7 @@ impl Engine<'_> {
             }
             (last, facts) = self.observe(host)?;
         }
-        let mut ledger = Ledger { memory: self.memory };
+        let mut ledger = Ledger { memory: self.memory, scope: self.selection.scope };
         let scope = self.selection.scope;
         let followups = followups::run(host, &mut ledger, scope, &facts, self.saved, self.progress)?;
         if followups.iter().any(FollowupRun::ran) {
@@ -242,7 +263,7 @@ impl Engine<'_> {
                 if let Some(earlier) =
                     made.get_mut(*earlier).filter(|made| made.outcome == ChangeOutcome::Applied)
                 {
-                    earlier.outcome = ChangeOutcome::NoEffect;
+                    earlier.outcome = no_effect(change, host);
                 }
                 continue;
             }
@@ -277,7 +298,7 @@ impl Engine<'_> {
             item: item.item.clone(),
             origin: item.origin.clone(),
             change: change.clone(),
-            outcome: ChangeOutcome::NoEffect,
+            outcome: ChangeOutcome::NoEffect { kernel_log: Vec::new() },
         }));
     }
 

@@ -7,17 +7,19 @@
 //! the next write gets a new one.
 
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::root::Root;
+use super::stuck::{NOTES, StuckWrite};
 use super::{HostError, StepError};
 
 /// The hidden first argument; the second is the root directory.
@@ -70,12 +72,9 @@ impl AttributeWriter {
             }
             if clock.left().is_zero() {
                 let (value, seconds) = (value.to_owned(), deadline.as_secs());
-                return Err(StepError::Hung {
-                    path: path.to_path_buf(),
-                    value,
-                    seconds,
-                    pid: worker.abandon(),
-                });
+                let pid = worker.abandon();
+                let waits = waits(pid);
+                return Err(StepError::Hung { path: path.to_path_buf(), value, seconds, pid, waits });
             }
         }
         let (operation, outcome) = worker.receive().map_err(|error| fail(died(error)))?;
@@ -218,14 +217,75 @@ impl Request {
 /// When `root` cannot be opened or the pipes to the parent fail.
 pub fn serve_attribute_writes(root: &Path) -> Result<(), io::Error> {
     let root = Root::open(root).map_err(io::Error::other)?;
+    let note = Note::begin(&root);
     let (mut requests, mut replies) = (io::stdin().lock(), io::stdout().lock());
     while let Some(request) = Request::receive(&mut requests)? {
+        note.about(&request);
         let (stage, errno) = request.serve(&root);
+        note.none();
         replies.write_all(&stage.to_le_bytes())?;
         replies.write_all(&errno.to_le_bytes())?;
         replies.flush()?;
     }
+    note.end(&root);
     Ok(())
+}
+
+/// What this child is writing, for whoever meets it when it hangs. Without a place for it there is none.
+struct Note(Option<OwnedFd>);
+
+impl Note {
+    fn name() -> PathBuf {
+        PathBuf::from(std::process::id().to_string())
+    }
+
+    fn begin(root: &Root) -> Self {
+        let open = || {
+            let directory = root.ensure_directory(Path::new(NOTES), Mode::from_raw_mode(0o755))?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&directory, Self::name(), flags, Mode::from_raw_mode(0o600))
+        };
+        Self(open().ok())
+    }
+
+    fn about(&self, request: &Request) {
+        if let Some(fd) = &self.0 {
+            let _ = rustix::io::pwrite(fd, StuckWrite::note(&request.path, &request.bytes).as_bytes(), 0);
+        }
+    }
+
+    fn none(&self) {
+        if let Some(fd) = &self.0 {
+            let _ = rustix::fs::ftruncate(fd, 0);
+        }
+    }
+
+    fn end(&self, root: &Root) {
+        if let Ok(directory) = root.open_at(Path::new(NOTES), OFlags::PATH | OFlags::DIRECTORY) {
+            let _ = rustix::fs::unlinkat(directory, Self::name(), AtFlags::empty());
+        }
+    }
+}
+
+/// How the process waits, as /proc of this machine has it: its state, where in the kernel, and how it got there.
+#[allow(clippy::disallowed_methods)] // Of this machine, whatever tree is worked on.
+fn waits(pid: u32) -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let stat = read("stat");
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    let mut words = vec![format!("pid {pid} ({})", read("comm").trim())];
+    words.extend(state.map(|state| format!("state {state}")));
+    let place = read("wchan");
+    if !place.is_empty() && place != "0" {
+        words.push(format!("in {place}"));
+    }
+    let stack = read("stack");
+    let calls: Vec<&str> =
+        stack.lines().filter_map(|line| line.split_whitespace().nth(1)?.split('+').next()).take(4).collect();
+    if !calls.is_empty() {
+        words.push(format!("called by {}", calls.join(" < ")));
+    }
+    words.join(", ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::errno;
 use crate::plan::Reason;
 
 /// A failed operation: what, on which path, why.
@@ -31,8 +32,16 @@ impl HostError {
         self.source.raw_os_error()
     }
 
+    /// What the errno means for the attribute that was written, where it means something of its own there.
+    fn meaning(&self) -> Option<&'static errno::Meaning> {
+        errno::meaning(&self.path, Errno::from_io_error(&self.source)?)
+    }
+
     /// What the operator can do about it, where the cause tells.
     pub fn remedy(&self) -> Option<&'static str> {
+        if let Some(meaning) = self.meaning() {
+            return Some(meaning.next);
+        }
         let errno = Errno::from_io_error(&self.source)?;
         Some(match errno {
             Errno::NOSYS | Errno::PERM if self.operation == "open as a root directory" => {
@@ -92,7 +101,7 @@ pub enum StepError {
         path: PathBuf,
     },
     /// The write did not return in time; the child that does it was left behind.
-    #[error("writing {value:?} to {} has not returned after {seconds} s (pid {pid} still waits in the kernel)", path.display())]
+    #[error("writing {value:?} to {} has not returned after {seconds} s and was left behind ({waits})", path.display())]
     Hung {
         /// The attribute.
         path: PathBuf,
@@ -102,6 +111,8 @@ pub enum StepError {
         seconds: u64,
         /// The child that was left behind.
         pid: u32,
+        /// The child, and where in the kernel it waits.
+        waits: String,
     },
     /// A command ended badly.
     #[error("{command}: {outcome}{}", tail_of(output))]
@@ -116,6 +127,37 @@ pub enum StepError {
     /// This host cannot do such a step (attributes and commands under `--root`).
     #[error("{0}")]
     Unsupported(String),
+}
+
+impl StepError {
+    /// The operation and its cause, in words for the operator.
+    pub fn told(&self) -> String {
+        let chain = crate::report::chain(self);
+        match self {
+            Self::Host(error) => {
+                error.meaning().map_or(chain.clone(), |meaning| format!("{chain}: {}", meaning.cause))
+            }
+            _ => chain,
+        }
+    }
+
+    /// What the operator can do about it, where the cause tells.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Host(error) => error.remedy(),
+            Self::Changed { .. } => Some("run again: it is planned anew from what stands there now"),
+            Self::Hung { .. } => Some(
+                "shut down the guest or end the process that holds the function: the write then returns by itself; else only \
+                 a reboot ends it",
+            ),
+            Self::Command { .. } | Self::Unsupported(_) => None,
+        }
+    }
+}
+
+/// What a driver's failed probe means that these lines of the kernel log tell of, and what to do.
+pub fn probe_failure(log: &[String]) -> Option<(&'static str, &'static str)> {
+    errno::of_probe(log).map(|meaning| (meaning.cause, meaning.next))
 }
 
 fn tail_of(output: &str) -> String {

@@ -1,5 +1,6 @@
 //! The real machine, or a tree of files that stands for one.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,16 @@ use rustix::io::Errno;
 use super::attribute::AttributeWriter;
 use super::generations::{self, Recording};
 use super::images::Images;
+use super::kernel_log::KernelLog;
 use super::root::Root;
+use super::stuck::{self, StuckWrite};
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
 use super::{command, replace, state_store, udev};
 use crate::engine::Memory;
 use crate::engine::generations::{Entry, Generation, Header};
 use crate::initramfs::Image;
 use crate::plan::{FileState, Step};
+use crate::types::PciAddress;
 
 /// Told about once a second which step has been running for how long.
 pub type LongSteps = Box<dyn FnMut(&Step, Duration)>;
@@ -33,6 +37,10 @@ pub struct Machine {
     attributes: AttributeWriter,
     images: Images,
     progress: Option<LongSteps>,
+    /// Opened before the first write of an attribute.
+    kernel_log: RefCell<Option<KernelLog>>,
+    /// The writes that hang, as far as they have been asked for.
+    stuck: RefCell<Option<Vec<StuckWrite>>>,
     recording: Recording,
 }
 
@@ -50,6 +58,8 @@ impl Machine {
             attributes,
             images: Images::default(),
             progress: None,
+            kernel_log: RefCell::default(),
+            stuck: RefCell::default(),
             recording: Recording::default(),
         })
     }
@@ -88,6 +98,22 @@ impl Machine {
     /// When its journal cannot be written.
     pub fn mark_interrupted(&mut self, number: u32) -> Result<(), StepError> {
         generations::mark_interrupted(self, number)
+    }
+
+    /// Whether a read of this attribute would wait for a write that hangs. What cannot be read so is as good as absent:
+    /// nothing is planned for such a function.
+    fn would_hang(&self, path: &Path) -> Result<bool, HostError> {
+        let Some(function) = stuck::locked_by(path).filter(|_| self.reach == Reach::Machine) else {
+            return Ok(false);
+        };
+        let mut known = self.stuck.borrow_mut();
+        let writes = match known.take() {
+            Some(writes) => writes,
+            None => stuck::stuck_writes(self)?,
+        };
+        let hangs = stuck::holds_lock(&writes, function, self);
+        *known = Some(writes);
+        Ok(hangs)
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -152,6 +178,9 @@ impl ReadHost for Machine {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        if self.would_hang(path)? {
+            return Ok(None);
+        }
         let bytes =
             if path.starts_with("/sys") { self.root.read_attribute(path) } else { self.root.read_file(path) };
         found("read", path, bytes)
@@ -204,8 +233,14 @@ impl Host for Machine {
                 )))
             }
             Step::WriteAttr { path, value, deadline_ms, .. } => {
+                self.kernel_log.get_mut().get_or_insert_with(|| KernelLog::open(&self.root));
                 let deadline = Duration::from_millis(*deadline_ms);
-                self.attributes.write(path, value, deadline, &mut teller(&mut self.progress, step))?;
+                let written =
+                    self.attributes.write(path, value, deadline, &mut teller(&mut self.progress, step));
+                if matches!(written, Err(StepError::Hung { .. })) {
+                    self.stuck.take();
+                }
+                written?;
                 // The write was made; what cannot be read here is the next observation's to report.
                 let _unreadable = udev::wait_for_vf_drivers(self, path);
                 Ok(())
@@ -223,6 +258,10 @@ impl Host for Machine {
 
     fn record(&mut self, entry: &Entry) -> Result<(), StepError> {
         self.recording.write(&self.root, entry)
+    }
+
+    fn kernel_log(&self, function: PciAddress) -> Vec<String> {
+        self.kernel_log.borrow_mut().as_mut().map_or_else(Vec::new, |log| log.about(function))
     }
 
     fn as_read(&self) -> &dyn ReadHost {

@@ -9,10 +9,12 @@ mod clock;
 mod command;
 pub mod documents;
 mod empty;
+mod errno;
 mod error;
 pub mod generations;
 mod images;
 mod in_use;
+mod kernel_log;
 pub mod kernels;
 pub mod kmod;
 pub mod libvirt;
@@ -25,6 +27,7 @@ mod replace;
 mod root;
 pub mod simulated;
 mod state_store;
+mod stuck;
 mod udev;
 mod who;
 mod xattrs;
@@ -36,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use empty::EmptyHost;
-pub use error::{HostError, StepError};
+pub use error::{HostError, StepError, probe_failure};
 pub use in_use::{UNKNOWN_USE, Use, Users};
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
@@ -45,12 +48,14 @@ pub use pci::Pci;
 pub use recording::RecordingHost;
 pub use simulated::SimulatedHost;
 pub use state_store::{STATE_FILE, StateError, load_memory};
+pub use stuck::{StuckWrite, stuck_writes};
 pub use who::who;
 
 use crate::engine::Memory;
 use crate::engine::generations::Entry;
 use crate::initramfs::Image;
 use crate::plan::{FileState, Step};
+use crate::types::PciAddress;
 
 /// What can be acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +171,11 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When it cannot be written.
     fn record(&mut self, entry: &Entry) -> Result<(), StepError>;
+
+    /// What the kernel has logged about a function since this run's first write to an attribute, the last lines only.
+    fn kernel_log(&self, _function: PciAddress) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Planning's view of the same host.
     fn as_read(&self) -> &dyn ReadHost;

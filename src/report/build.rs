@@ -1,5 +1,6 @@
 //! From a run's outcome to its report.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +12,7 @@ use super::{
     RebootReport, RefusedReport, Report, ResourceReport, SCHEMA, StepOutcome, diff,
 };
 use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
-use crate::host::Reach;
+use crate::host::{Reach, probe_failure};
 use crate::plan::{Blocker, Change, Disruption, FileState, Objection, Reason, Step, Verdict};
 
 /// What kind of run a report is about.
@@ -90,7 +91,7 @@ fn verdicts(report: &mut Report, outcome: &Outcome) {
             not_in_sync: judged.items.len() - in_sync,
         });
         if let Some(error) = &judged.error {
-            report.errors.push(ErrorReport { resource: judged.resource, item: None, error: error.clone() });
+            report.errors.push(ErrorReport::new(judged.resource, None, error.clone()));
         }
     }
     for (resource, found) in outcome.last.items() {
@@ -127,15 +128,28 @@ fn verdicts(report: &mut Report, outcome: &Outcome) {
 
 fn failures(report: &mut Report, outcome: &Outcome) {
     for made in &outcome.made {
-        let error = match &made.outcome {
+        let (error, remedy, kernel_log) = match &made.outcome {
             ChangeOutcome::Applied => continue,
-            ChangeOutcome::Failed { error } => error.clone(),
-            ChangeOutcome::NoEffect => format!(
-                "every step was accepted, but a new observation shows no effect ({})",
-                made.change.reason.text
-            ),
+            ChangeOutcome::Failed(failure) => {
+                (failure.error.clone(), failure.remedy.clone(), failure.kernel_log.clone())
+            }
+            ChangeOutcome::NoEffect { kernel_log } => {
+                let text = "every step was accepted, but a new observation shows no effect";
+                let error = format!("{text} ({})", made.change.reason.text);
+                match probe_failure(kernel_log) {
+                    Some((cause, next)) => {
+                        (format!("{error}: {cause}"), Some(next.to_owned()), kernel_log.clone())
+                    }
+                    None => (error, None, kernel_log.clone()),
+                }
+            }
         };
-        report.errors.push(ErrorReport { resource: made.resource, item: Some(made.item.clone()), error });
+        let item = Some(made.item.clone());
+        report.errors.push(ErrorReport {
+            remedy,
+            kernel_log,
+            ..ErrorReport::new(made.resource, item, error)
+        });
     }
     if report.mode != Mode::Status {
         unsettled(report, outcome);
@@ -155,7 +169,7 @@ fn unsettled(report: &mut Report, outcome: &Outcome) {
         let owed = outcome.followups.iter().any(|run| change.followups.contains(&run.followup) && !run.ran());
         if !told && !owed {
             let error = format!("still not as desired after the last round: {}", change.reason.text);
-            report.errors.push(ErrorReport { resource, item: Some(item.item.clone()), error });
+            report.errors.push(ErrorReport::new(resource, Some(item.item.clone()), error));
         }
     }
 }
@@ -164,8 +178,13 @@ fn unsettled(report: &mut Report, outcome: &Outcome) {
 fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
     let mut reports: Vec<ChangeReport> = Vec::new();
     let mut seen: Vec<(usize, Step)> = Vec::new();
-    let mut add = |round: usize, resource, item: &str, origin: Option<&String>, change: &Change, state| {
-        for step in &change.steps {
+    let mut add = |round: usize,
+                   resource,
+                   item: &str,
+                   origin: Option<&String>,
+                   change: &Change,
+                   state: &dyn Fn(usize) -> StepOutcome| {
+        for (number, step) in change.steps.iter().enumerate() {
             let shared = seen.iter().position(|(seen_round, seen)| *seen_round == round && seen == step);
             if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
                 report.item = format!("{}, {item}", report.item);
@@ -176,27 +195,32 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
                 }
             } else {
                 seen.push((round, step.clone()));
-                reports.push(change_report(round, resource, item, origin, change, step, state));
+                reports.push(change_report(round, resource, item, origin, change, step, state(number)));
             }
         }
     };
     for MadeChange { round, resource, item, origin, change, outcome } in &outcome.made {
-        let state = match outcome {
+        let state = |number: usize| match outcome {
             ChangeOutcome::Applied if mode.simulated() => StepOutcome::Planned,
             ChangeOutcome::Applied => StepOutcome::Applied,
-            ChangeOutcome::Failed { .. } | ChangeOutcome::NoEffect => StepOutcome::Failed,
+            ChangeOutcome::Failed(failure) => match number.cmp(&failure.made) {
+                Ordering::Less => StepOutcome::Applied,
+                Ordering::Equal => StepOutcome::Failed,
+                Ordering::Greater => StepOutcome::Skipped,
+            },
+            ChangeOutcome::NoEffect { .. } => StepOutcome::Failed,
         };
-        add(*round, *resource, item, origin.as_ref(), change, state);
+        add(*round, *resource, item, origin.as_ref(), change, &state);
     }
     let rounds = outcome.made.last().map_or(0, |made| made.round);
     for MadeChange { round, resource, item, origin, change, .. } in &outcome.ahead {
-        add(rounds + round, *resource, item, origin.as_ref(), change, StepOutcome::Waits);
+        add(rounds + round, *resource, item, origin.as_ref(), change, &|_| StepOutcome::Waits);
     }
     if mode == Mode::Status {
         for (resource, item, change) in outcome.last.changes() {
             let executable = executable(change, outcome.facts.reach);
             let state = if executable { StepOutcome::Planned } else { StepOutcome::Waits };
-            add(1, resource, &item.item, item.origin.as_ref(), change, state);
+            add(1, resource, &item.item, item.origin.as_ref(), change, &|_| state);
         }
     }
     reports

@@ -71,8 +71,10 @@ pub enum StepOutcome {
     Planned,
     /// It was made.
     Applied,
-    /// Its change failed, at this step or an earlier one.
+    /// It failed, or nothing came of it.
     Failed,
+    /// It was not made, because an earlier step of its change failed.
+    Skipped,
     /// It cannot be made here (a live step under `--root`).
     Waits,
 }
@@ -167,6 +169,19 @@ pub struct ErrorReport {
     pub item: Option<String>,
     /// Operation, path and cause.
     pub error: String,
+    /// What the operator can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// What the kernel has logged about the function since the run began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel_log: Vec<String>,
+}
+
+impl ErrorReport {
+    /// An error about which nothing more is known.
+    pub fn new(resource: &'static str, item: Option<String>, error: String) -> Self {
+        Self { resource, item, error, remedy: None, kernel_log: Vec::new() }
+    }
 }
 
 /// Where a follow-up stands.

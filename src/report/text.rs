@@ -62,6 +62,12 @@ fn write(out: &mut String, report: &Report, detail: Detail) -> fmt::Result {
         heading(out, number, BAD, "failed")?;
         let item = error.item.as_ref().map_or(String::new(), |item| format!(" {item}:"));
         writeln!(out, "  {}:{item} {}", error.resource, error.error)?;
+        if let Some(remedy) = &error.remedy {
+            writeln!(out, "    -> {remedy}")?;
+        }
+        for line in &error.kernel_log {
+            writeln!(out, "    kernel: {line}")?;
+        }
     }
     for (number, blocked) in report.blocked.iter().enumerate() {
         heading(out, number, CAUTION, "waiting")?;
@@ -200,6 +206,7 @@ fn notes(change: &ChangeReport) -> String {
     match change.outcome {
         StepOutcome::Planned | StepOutcome::Applied | StepOutcome::Waits => {}
         StepOutcome::Failed => notes.push("FAILED"),
+        StepOutcome::Skipped => notes.push("skipped: an earlier step failed"),
     }
     if notes.is_empty() { String::new() } else { format!("  [{}]", notes.join("; ")) }
 }
@@ -248,6 +255,7 @@ pub(super) fn summary(report: &Report) -> String {
     part(count(StepOutcome::Planned), "change to make", "changes to make");
     part(count(StepOutcome::Applied), "change made", "changes made");
     part(count(StepOutcome::Failed), "change failed", "changes failed");
+    part(count(StepOutcome::Skipped), "change skipped", "changes skipped");
     part(count(StepOutcome::Waits), "change waits for the machine", "changes wait for the machine");
     part(followups(FollowupState::Planned), "command to run", "commands to run");
     part(followups(FollowupState::Done), "command run", "commands run");

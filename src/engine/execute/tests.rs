@@ -47,7 +47,13 @@ impl Host for Script {
             return Err(StepError::Unsupported("refused".to_owned()));
         }
         if self.hanging.contains(&target.as_str()) {
-            return Err(StepError::Hung { path: target.into(), value: String::new(), seconds: 1, pid: 1 });
+            return Err(StepError::Hung {
+                path: target.into(),
+                value: String::new(),
+                seconds: 1,
+                pid: 1,
+                waits: String::new(),
+            });
         }
         Ok(())
     }
@@ -84,7 +90,7 @@ fn attempt(item: &str, targets: &[&str]) -> Attempt {
 fn run(host: &mut Script, attempts: &[Attempt], mut memory: Memory) -> (Vec<ChangeOutcome>, Memory) {
     let empty = EmptyHost(Reach::Machine);
     let facts = Facts::gather(&Document::default(), &empty, None).unwrap();
-    let mut ledger = Ledger { memory: &mut memory };
+    let mut ledger = Ledger { memory: &mut memory, scope: Scope::Full };
     let outcomes = batch(attempts, host, &mut ledger, &facts, &mut Silent).unwrap();
     (outcomes, memory)
 }

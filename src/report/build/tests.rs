@@ -1,6 +1,6 @@
 use super::*;
 use crate::document::Document;
-use crate::engine::{Facts, FollowupRun, Judged, Plan};
+use crate::engine::{Facts, Failure, FollowupRun, Judged, Plan};
 use crate::host::EmptyHost;
 use crate::plan::{Followup, ItemVerdict, LiftedBy, Objection, Phase};
 use crate::report::Report;
@@ -21,6 +21,10 @@ fn change(steps: Vec<Step>, text: &str) -> Change {
 
 fn made(item: &str, change: Change, outcome: ChangeOutcome) -> MadeChange {
     MadeChange { round: 1, resource: "modules", item: item.to_owned(), origin: None, change, outcome }
+}
+
+fn failure(error: &str, made: usize) -> Failure {
+    Failure { error: error.to_owned(), remedy: None, kernel_log: Vec::new(), made }
 }
 
 fn attr(name: &str) -> Step {
@@ -44,9 +48,15 @@ fn followup(outcome: &mut Outcome, end: FollowupOutcome) {
 
 /// Every way to a status, in the order of precedence.
 const CASES: &[Case] = &[
-    (1, |o| o.made.push(made("a", change(vec![attr("x")], "why"), ChangeOutcome::NoEffect))),
     (1, |o| {
-        let failed = ChangeOutcome::Failed { error: "cannot".to_owned() };
+        o.made.push(made(
+            "a",
+            change(vec![attr("x")], "why"),
+            ChangeOutcome::NoEffect { kernel_log: Vec::new() },
+        ));
+    }),
+    (1, |o| {
+        let failed = ChangeOutcome::Failed(failure("cannot", 0));
         o.made.push(made("a", change(vec![attr("x")], "why"), failed));
     }),
     (1, |o| {
@@ -214,4 +224,25 @@ fn json_has_what_is_promised() {
     assert_eq!((&json["schema"], &json["in_sync"]), (&1.into(), &false.into()));
     assert_eq!(json["reboot"]["pending"], true);
     assert_eq!(json["reboot"]["reasons"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn of_a_failed_change_each_step_is_told_as_made_failed_or_skipped() {
+    let steps = vec![attr("a"), attr("b"), attr("c")];
+    let report =
+        report_of(vec![made("x", change(steps, "why"), ChangeOutcome::Failed(failure("cannot", 1)))]);
+    let outcomes: Vec<StepOutcome> = report.changes.iter().map(|change| change.outcome).collect();
+    assert_eq!(outcomes, [StepOutcome::Applied, StepOutcome::Failed, StepOutcome::Skipped]);
+}
+
+#[test]
+fn a_probe_that_the_kernel_log_tells_of_is_explained() {
+    let kernel_log =
+        vec!["vfio-pci 0000:03:00.0: probe with driver vfio-pci failed with error -16".to_owned()];
+    let outcome = ChangeOutcome::NoEffect { kernel_log: kernel_log.clone() };
+    let report = report_of(vec![made("x", change(vec![attr("a")], "why"), outcome)]);
+    let error = &report.errors[0];
+    assert!(error.error.contains("it has VFs"), "{error:?}");
+    assert!(error.remedy.as_ref().unwrap().contains("remove its VFs"));
+    assert_eq!(error.kernel_log, kernel_log);
 }

@@ -145,7 +145,7 @@ fn everything_that_stands_in_the_way_has_its_reason_and_remedy() {
         lifted_by: LiftedBy::Document("vfs: 0".into()),
     };
     let refused = RefusedReport { resource: "sriov", item: item.clone(), origin: origin.clone(), objection };
-    let error = ErrorReport { resource: "modules", item: None, error: "cannot read /x".to_owned() };
+    let error = ErrorReport::new("modules", None, "cannot read /x".to_owned());
     let blocked = |on| BlockedReport {
         resource: "bindings",
         item: item.clone(),
