@@ -225,6 +225,7 @@ fn execute(
     prepared.machine.keep_record(header(kind, &prepared.machine, &prepared.sources, &memory));
     let mut progress = output.progress();
     prepared.machine.report_progress(output.long_steps());
+    prepared.machine.watch_signals().map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
     let mut engine = Engine {
         document: &prepared.document,
         selection,

@@ -267,6 +267,10 @@ impl Progress for Told {
         self.shown.say(&format!("running {}", argv.join(" ")));
     }
 
+    fn package_manager(&mut self, who: &str) {
+        self.shown.say(&format!("waiting: {who}"));
+    }
+
     fn waiting(&mut self, functions: &[String], remaining: Duration) {
         if !self.waiting_said {
             self.waiting_said = true;

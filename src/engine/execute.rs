@@ -74,12 +74,21 @@ pub(super) fn batch(
     for attempt in attempts {
         let mut outcome = ChangeOutcome::Applied;
         for (made, step) in attempt.change.steps.iter().enumerate() {
+            if !results.contains_key(step)
+                && let Some(signal) = host.interrupted()
+            {
+                outcome = ChangeOutcome::Failed(not_begun(signal, made));
+                break;
+            }
             if !results.contains_key(step) {
                 progress.step(results.len() + 1, total, step);
                 results.insert(step, recorded(step, indices.get(step).copied(), host));
             }
             if let Some(Err(error)) = results.get(step) {
-                outcome = ChangeOutcome::Failed(failure(error, step, made, host));
+                outcome = match error {
+                    StepError::Changed { .. } => ChangeOutcome::Overtaken { made },
+                    error => ChangeOutcome::Failed(failure(error, step, made, host)),
+                };
                 break;
             }
         }
@@ -138,6 +147,18 @@ fn failure(error: &StepError, step: &Step, made: usize, host: &dyn Host) -> Fail
         remedy: error.remedy().map(str::to_owned),
         kernel_log: function.map_or_else(Vec::new, |function| host.kernel_log(function)),
         made,
+        begun: true,
+    }
+}
+
+/// A step that is not begun any more.
+fn not_begun(signal: &str, made: usize) -> Failure {
+    Failure {
+        error: format!("not made: {signal} came"),
+        remedy: Some("run again".to_owned()),
+        kernel_log: Vec::new(),
+        made,
+        begun: false,
     }
 }
 

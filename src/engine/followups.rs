@@ -158,6 +158,14 @@ fn carry_out(
     host: &mut dyn Host,
     progress: &mut dyn Progress,
 ) -> Result<FollowupOutcome, RunError> {
+    if let Some(signal) = host.interrupted() {
+        return Ok(FollowupOutcome::Failed { error: format!("not run: {signal} came") });
+    }
+    if matches!(followup, Followup::Initramfs | Followup::BootLoader)
+        && let Err(error) = host.wait_for_package_managers(&mut |who| progress.package_manager(who))
+    {
+        return Ok(FollowupOutcome::Failed { error: error.told() });
+    }
     host.record(&Entry::FollowupBegan { followup, argv: argv.to_vec() }).map_err(RunError::Memory)?;
     progress.command(argv);
     let deadline_ms = u64::try_from(deadline(followup).as_millis()).unwrap_or(u64::MAX);

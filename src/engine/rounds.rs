@@ -34,6 +34,8 @@ pub trait Progress {
     fn step(&mut self, position: usize, total: usize, step: &Step);
     /// A follow-up's command begins.
     fn command(&mut self, argv: &[String]);
+    /// A package manager is waited for.
+    fn package_manager(&mut self, who: &str);
     /// Waiting for functions that are not there yet.
     fn waiting(&mut self, functions: &[String], remaining: Duration);
 }
@@ -45,6 +47,7 @@ pub struct Silent;
 impl Progress for Silent {
     fn step(&mut self, _: usize, _: usize, _: &Step) {}
     fn command(&mut self, _: &[String]) {}
+    fn package_manager(&mut self, _: &str) {}
     fn waiting(&mut self, _: &[String], _: Duration) {}
 }
 
@@ -55,6 +58,11 @@ pub enum ChangeOutcome {
     Applied,
     /// A step failed; the rest of the change was skipped.
     Failed(Failure),
+    /// What a step was planned for has changed meanwhile; it was not made, and planned anew.
+    Overtaken {
+        /// How many of the change's steps were made before.
+        made: usize,
+    },
     /// Every step was accepted and a new observation shows that nothing came of it.
     NoEffect {
         /// What the kernel has logged about the function.
@@ -73,6 +81,8 @@ pub struct Failure {
     pub kernel_log: Vec<String>,
     /// How many of the change's steps were made before.
     pub made: usize,
+    /// Whether the next one was begun at all.
+    pub begun: bool,
 }
 
 /// A change that was made or tried, with the round it belongs to.
@@ -196,8 +206,9 @@ impl Engine<'_> {
         let mut round = 0;
         loop {
             let attempts = self.attempts(&last, host, &mut tried, &mut made);
-            if attempts.is_empty() || round == MAX_ROUNDS {
-                if round < MAX_ROUNDS && self.wait_for_missing(&last, host, &mut patience) {
+            let interrupted = host.interrupted().is_some();
+            if attempts.is_empty() || interrupted || round == MAX_ROUNDS {
+                if round < MAX_ROUNDS && !interrupted && self.wait_for_missing(&last, host, &mut patience) {
                     (last, facts) = self.observe(host)?;
                     continue;
                 }
@@ -259,7 +270,10 @@ impl Engine<'_> {
             if is_rest_of_failed(&identity, tried, made) {
                 continue;
             }
-            if let Some(earlier) = tried.get(&identity) {
+            let overtaken = |at: &usize| {
+                made.get(*at).is_some_and(|made| matches!(made.outcome, ChangeOutcome::Overtaken { .. }))
+            };
+            if let Some(earlier) = tried.get(&identity).filter(|at| !overtaken(at)) {
                 if let Some(earlier) =
                     made.get_mut(*earlier).filter(|made| made.outcome == ChangeOutcome::Applied)
                 {
@@ -314,7 +328,9 @@ impl Engine<'_> {
         // Only a filter makes it necessary to look at all functions.
         let all = missing.iter().any(|missing| missing.shown_by.is_none()).then(functions);
         let begun = Instant::now();
-        while let Some(remaining) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        while let Some(remaining) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())
+            && host.interrupted().is_none()
+        {
             self.progress.waiting(&names, remaining);
             std::thread::sleep(POLL.min(remaining));
             let is_there = |path: &PathBuf| host.exists(path).unwrap_or(false);

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::clock::Clock;
+use super::interrupts::{Interrupts, released};
 use super::root::Root;
 use super::stuck::{NOTES, StuckWrite};
 use super::{HostError, StepError};
@@ -27,6 +28,9 @@ pub const ATTRIBUTE_WRITER: &str = "__attribute-writer";
 
 /// An attribute is at most a page (fs/sysfs/file.c), a path at most PATH_MAX.
 const LIMIT: usize = 4096;
+
+/// How long a write that is under way may still take once a signal asks the run to end.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// What the child was doing when the kernel refused.
 const STAGES: [&str; 3] = ["", "open", "write"];
@@ -56,12 +60,13 @@ impl AttributeWriter {
         path: &Path,
         value: &str,
         deadline: Duration,
+        interrupts: Option<&Interrupts>,
         observer: &mut dyn FnMut(Duration),
     ) -> Result<(), StepError> {
         let fail = |error: io::Error| HostError::new("write", path, error);
         let mut worker = match self.idle.take() {
             Some(worker) => worker,
-            None => Worker::start(&self.program, &self.root)?,
+            None => released(interrupts, || Worker::start(&self.program, &self.root))?,
         };
         let mut clock = Clock::start(deadline, observer);
         let request = Request { path: path.to_path_buf(), bytes: line(value) };
@@ -70,8 +75,12 @@ impl AttributeWriter {
             if clock.wait_readable(&worker.replies, deadline).map_err(|errno| fail(errno.into()))? {
                 break;
             }
+            if clock.left() > PARTING && interrupts.is_some_and(|interrupts| interrupts.received().is_some())
+            {
+                clock.extend(PARTING);
+            }
             if clock.left().is_zero() {
-                let (value, seconds) = (value.to_owned(), deadline.as_secs());
+                let (value, seconds) = (value.to_owned(), clock.elapsed().as_secs());
                 let pid = worker.abandon();
                 let waits = waits(pid);
                 return Err(StepError::Hung { path: path.to_path_buf(), value, seconds, pid, waits });

@@ -28,6 +28,11 @@ impl<'a> Clock<'a> {
         self.deadline.saturating_sub(self.started.elapsed())
     }
 
+    /// The time since it was started.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Gives `more` time from now on.
     pub(super) fn extend(&mut self, more: Duration) {
         self.deadline = self.started.elapsed() + more;

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::clock::Clock;
+use super::interrupts::{Interrupts, released};
 use super::root::again;
 use super::{HostError, StepError};
 
@@ -31,28 +32,31 @@ const KEPT_LINES: usize = 20;
 pub(super) fn run(
     argv: &[String],
     deadline: Duration,
+    interrupts: Option<&Interrupts>,
     observer: &mut dyn FnMut(Duration),
 ) -> Result<(), StepError> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(StepError::Unsupported("an empty command line cannot be run".to_owned()));
     };
     let fail = |error: io::Error| HostError::new("run", program, error);
-    let (output, mut child) = spawn(program, arguments).map_err(fail)?;
+    let (output, mut child) = released(interrupts, || spawn(program, arguments)).map_err(fail)?;
+    let signal = || interrupts.and_then(Interrupts::received);
     let mut running = Running { child: &mut child, output: Some(output), tail: Tail::default() };
     let mut clock = Clock::start(deadline, observer);
-    let outcome = match running.wait(&mut clock).map_err(fail)? {
+    let outcome = match running.wait(&mut clock, &|| signal().is_some()).map_err(fail)? {
         Some(status) if status.success() => return Ok(()),
         Some(status) => describe(status),
         None => {
             let stopped = running.stop(&mut clock).map_err(fail)?;
-            let seconds = deadline.as_secs();
+            let why = match signal() {
+                Some(signal) => format!("{signal} came"),
+                None => format!("it did not end within {} s", deadline.as_secs()),
+            };
             if stopped {
-                format!("it did not end within {seconds} s and was stopped")
+                format!("{why} and it was stopped")
             } else {
                 let pid = running.child.id();
-                format!(
-                    "it did not end within {seconds} s, cannot be stopped and was left behind (pid {pid})"
-                )
+                format!("{why}; it cannot be stopped and was left behind (pid {pid})")
             }
         }
     };
@@ -92,8 +96,12 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Waits for the end while taking in the output; `None` at the deadline.
-    fn wait(&mut self, clock: &mut Clock<'_>) -> Result<Option<ExitStatus>, io::Error> {
+    /// Waits for the end while taking in the output; `None` at the deadline, or when it `is_over` for another reason.
+    fn wait(
+        &mut self,
+        clock: &mut Clock<'_>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Option<ExitStatus>, io::Error> {
         loop {
             self.take_in(clock, SLICE)?;
             if let Some(status) = self.child.try_wait()? {
@@ -105,7 +113,7 @@ impl Running<'_> {
                 }
                 return Ok(Some(status));
             }
-            if clock.left().is_zero() {
+            if clock.left().is_zero() || is_over() {
                 return Ok(None);
             }
         }
@@ -139,7 +147,7 @@ impl Running<'_> {
             let _ = killpg(group, signal);
             if !ended {
                 clock.extend(GRACE);
-                ended = self.wait(clock)?.is_some();
+                ended = self.wait(clock, &|| false)?.is_some();
             }
         }
         Ok(ended)
@@ -180,7 +188,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, deadline: Duration) -> Result<(), StepError> {
-        run(&["sh".to_owned(), "-c".to_owned(), script.to_owned()], deadline, &mut |_| {})
+        run(&["sh".to_owned(), "-c".to_owned(), script.to_owned()], deadline, None, &mut |_| {})
     }
 
     fn outcome(result: Result<(), StepError>) -> (String, String) {
@@ -200,7 +208,7 @@ mod tests {
         assert!(output.ends_with("\n30"));
         let (what, output) = outcome(shell("printf 'a\\033[1mb\\rc'; kill -9 $$", long));
         assert_eq!((what.as_str(), output.as_str()), ("it was killed by SIGKILL", "a[1mb\nc"));
-        let error = run(&["no-such-command".to_owned()], long, &mut |_| {}).unwrap_err();
+        let error = run(&["no-such-command".to_owned()], long, None, &mut |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "cannot run no-such-command");
     }
 
@@ -223,11 +231,11 @@ mod tests {
         let mut told = 0;
         let script = "trap '' TERM; echo started; sleep 987654 & wait; sleep 987654";
         let argv = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let result = run(&argv, Duration::from_millis(1200), &mut |_| told += 1);
+        let result = run(&argv, Duration::from_millis(1200), None, &mut |_| told += 1);
         let (what, output) = outcome(result);
         assert_eq!(
             (what.as_str(), output.as_str()),
-            ("it did not end within 1 s and was stopped", "started")
+            ("it did not end within 1 s and it was stopped", "started")
         );
         assert!(told >= 1);
     }
@@ -237,5 +245,21 @@ mod tests {
         let started = std::time::Instant::now();
         shell("sleep 20 & exit 0", Duration::from_secs(60)).unwrap();
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_signal_to_this_program_ends_the_command_and_all_that_it_started() {
+        let interrupts = Interrupts::watch().unwrap();
+        let script = "grep SigBlk /proc/self/status; sleep 987653 & wait";
+        let argv = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let mut raised = false;
+        let result = run(&argv, Duration::from_secs(60), Some(&interrupts), &mut |_| {
+            if !std::mem::replace(&mut raised, true) {
+                nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+            }
+        });
+        let (what, output) = outcome(result);
+        assert_eq!(what, "SIGTERM came and it was stopped");
+        assert_eq!(output, "SigBlk:\t0000000000000000", "a child could be asked to end");
     }
 }

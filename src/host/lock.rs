@@ -89,10 +89,10 @@ impl RunLock {
                 Err((_, errno)) => return Err(fail(errno.into()).into()),
             }
             if clock.left().is_zero() {
-                return Err(LockError::Held { pid: holder(&file) });
+                return Err(LockError::Held { pid: holder(&file, LockKind::Flock) });
             }
             if !std::mem::replace(&mut told, true) {
-                waiting(holder(&file));
+                waiting(holder(&file, LockKind::Flock));
             }
             clock.sleep(RETRY);
         }
@@ -107,10 +107,23 @@ fn open(machine: &Machine, create: OFlags) -> Result<OwnedFd, io::Error> {
     Ok(again(|| rustix::fs::openat(&directory, NAME, flags, mode))?)
 }
 
+/// How a file is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockKind {
+    /// By flock(2).
+    Flock,
+    /// By fcntl(2).
+    Posix,
+}
+
 /// Who holds the lock, as `/proc/locks` has it (proc_locks(5)). The file itself stays empty, so that a run that changes
 /// nothing leaves every byte and time of a tree as it was.
 #[allow(clippy::disallowed_methods)] // Of this machine, whatever tree is worked on.
-fn holder(file: &OwnedFd) -> Option<u32> {
+pub(super) fn holder(file: &OwnedFd, kind: LockKind) -> Option<u32> {
+    let kind = match kind {
+        LockKind::Flock => "FLOCK",
+        LockKind::Posix => "POSIX",
+    };
     let status = rustix::fs::fstat(file).ok()?;
     let (major, minor) = (rustix::fs::major(status.st_dev), rustix::fs::minor(status.st_dev));
     let inode = format!("{major:02x}:{minor:02x}:{}", status.st_ino);
@@ -118,7 +131,7 @@ fn holder(file: &OwnedFd) -> Option<u32> {
     let held = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         match fields.as_slice() {
-            [_, "FLOCK", _, "WRITE", pid, at, ..] if *at == inode => pid.parse().ok(),
+            [_, found, _, "WRITE", pid, at, ..] if *found == kind && *at == inode => pid.parse().ok(),
             _ => None,
         }
     };

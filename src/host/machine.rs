@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::attribute::AttributeWriter;
 use super::generations::{self, Recording};
 use super::images::Images;
+use super::interrupts::Interrupts;
 use super::kernel_log::KernelLog;
 use super::root::Root;
 use super::stuck::{self, StuckWrite};
 use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
-use super::{command, replace, state_store, udev};
+use super::{command, package_manager, replace, state_store, udev};
 use crate::engine::Memory;
 use crate::engine::generations::{Entry, Generation, Header};
 use crate::initramfs::Image;
@@ -26,6 +28,9 @@ use crate::types::PciAddress;
 
 /// Told about once a second which step has been running for how long.
 pub type LongSteps = Box<dyn FnMut(&Step, Duration)>;
+
+/// How long package managers are waited for: an upgrade of a kernel with its initramfs takes minutes.
+const PACKAGE_MANAGER_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A host behind a root directory.
 ///
@@ -41,6 +46,7 @@ pub struct Machine {
     kernel_log: RefCell<Option<KernelLog>>,
     /// The writes that hang, as far as they have been asked for.
     stuck: RefCell<Option<Vec<StuckWrite>>>,
+    interrupts: Option<Interrupts>,
     recording: Recording,
 }
 
@@ -60,6 +66,7 @@ impl Machine {
             progress: None,
             kernel_log: RefCell::default(),
             stuck: RefCell::default(),
+            interrupts: None,
             recording: Recording::default(),
         })
     }
@@ -98,6 +105,27 @@ impl Machine {
     /// When its journal cannot be written.
     pub fn mark_interrupted(&mut self, number: u32) -> Result<(), StepError> {
         generations::mark_interrupted(self, number)
+    }
+
+    /// From now on a signal that asks the program to end is taken between its steps: commands are ended with all that they
+    /// started, and nothing more is begun. A second signal ends the program at once.
+    ///
+    /// # Errors
+    /// When the kernel does not let signals be watched.
+    pub fn watch_signals(&mut self) -> Result<(), HostError> {
+        self.interrupts = Some(Interrupts::watch()?);
+        Ok(())
+    }
+
+    /// Whether what the plan found still stands: an attribute that somebody else has written since is planned anew. What
+    /// cannot be read, tells nothing.
+    fn is_as_planned(&self, path: &Path, before: Option<&str>) -> bool {
+        let normal =
+            |text: &str| Some(text.trim().to_owned()).filter(|text| text != "(null)").unwrap_or_default();
+        match (before, self.text(path)) {
+            (Some(before), Ok(Some(now))) => normal(before) == normal(&now),
+            _ => true,
+        }
     }
 
     /// Whether a read of this attribute would wait for a write that hangs. What cannot be read so is as good as absent:
@@ -232,11 +260,19 @@ impl Host for Machine {
                     "{target}: under --root no attribute is written and no command is run"
                 )))
             }
-            Step::WriteAttr { path, value, deadline_ms, .. } => {
+            Step::WriteAttr { path, before, value, deadline_ms } => {
+                if !self.is_as_planned(path, before.as_deref()) {
+                    return Err(StepError::Changed { path: path.clone() });
+                }
                 self.kernel_log.get_mut().get_or_insert_with(|| KernelLog::open(&self.root));
                 let deadline = Duration::from_millis(*deadline_ms);
-                let written =
-                    self.attributes.write(path, value, deadline, &mut teller(&mut self.progress, step));
+                let written = self.attributes.write(
+                    path,
+                    value,
+                    deadline,
+                    self.interrupts.as_ref(),
+                    &mut teller(&mut self.progress, step),
+                );
                 if matches!(written, Err(StepError::Hung { .. })) {
                     self.stuck.take();
                 }
@@ -247,7 +283,7 @@ impl Host for Machine {
             }
             Step::Run { argv, deadline_ms } => {
                 let mut tell = teller(&mut self.progress, step);
-                command::run(argv, Duration::from_millis(*deadline_ms), &mut tell)
+                command::run(argv, Duration::from_millis(*deadline_ms), self.interrupts.as_ref(), &mut tell)
             }
         }
     }
@@ -258,6 +294,22 @@ impl Host for Machine {
 
     fn record(&mut self, entry: &Entry) -> Result<(), StepError> {
         self.recording.write(&self.root, entry)
+    }
+
+    fn interrupted(&self) -> Option<&'static str> {
+        self.interrupts.as_ref()?.received().map(Signal::as_str)
+    }
+
+    fn wait_for_package_managers(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), StepError> {
+        if self.reach == Reach::Tree {
+            return Ok(());
+        }
+        let is_over = || self.interrupted().is_some();
+        package_manager::wait(&self.root, PACKAGE_MANAGER_PATIENCE, &is_over, waiting).map_err(|who| {
+            StepError::Unsupported(format!(
+                "{who}: what it unpacks is not taken up half done; run again afterwards"
+            ))
+        })
     }
 
     fn kernel_log(&self, function: PciAddress) -> Vec<String> {

@@ -14,12 +14,14 @@ mod error;
 pub mod generations;
 mod images;
 mod in_use;
+mod interrupts;
 mod kernel_log;
 pub mod kernels;
 pub mod kmod;
 pub mod libvirt;
 mod lock;
 mod machine;
+mod package_manager;
 pub mod pci;
 pub mod pci_ids;
 pub mod recording;
@@ -171,6 +173,19 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When it cannot be written.
     fn record(&mut self, entry: &Entry) -> Result<(), StepError>;
+
+    /// The name of a signal that asks this run to end, once one has come.
+    fn interrupted(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Waits, for a limited time, until no package manager is at work; `waiting` is told for whom.
+    ///
+    /// # Errors
+    /// When one still is.
+    fn wait_for_package_managers(&self, _waiting: &mut dyn FnMut(&str)) -> Result<(), StepError> {
+        Ok(())
+    }
 
     /// What the kernel has logged about a function since this run's first write to an attribute, the last lines only.
     fn kernel_log(&self, _function: PciAddress) -> Vec<String> {

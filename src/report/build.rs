@@ -129,7 +129,8 @@ fn verdicts(report: &mut Report, outcome: &Outcome) {
 fn failures(report: &mut Report, outcome: &Outcome) {
     for made in &outcome.made {
         let (error, remedy, kernel_log) = match &made.outcome {
-            ChangeOutcome::Applied => continue,
+            // What it came to shows in what was planned anew, or in what is left.
+            ChangeOutcome::Applied | ChangeOutcome::Overtaken { .. } => continue,
             ChangeOutcome::Failed(failure) => {
                 (failure.error.clone(), failure.remedy.clone(), failure.kernel_log.clone())
             }
@@ -205,9 +206,12 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
             ChangeOutcome::Applied => StepOutcome::Applied,
             ChangeOutcome::Failed(failure) => match number.cmp(&failure.made) {
                 Ordering::Less => StepOutcome::Applied,
-                Ordering::Equal => StepOutcome::Failed,
+                Ordering::Equal if failure.begun => StepOutcome::Failed,
+                Ordering::Equal => StepOutcome::Skipped,
                 Ordering::Greater => StepOutcome::Skipped,
             },
+            ChangeOutcome::Overtaken { made } if number < *made => StepOutcome::Applied,
+            ChangeOutcome::Overtaken { .. } => StepOutcome::Skipped,
             ChangeOutcome::NoEffect { .. } => StepOutcome::Failed,
         };
         add(*round, *resource, item, origin.as_ref(), change, &state);

@@ -73,7 +73,7 @@ pub enum StepOutcome {
     Applied,
     /// It failed, or nothing came of it.
     Failed,
-    /// It was not made, because an earlier step of its change failed.
+    /// It was not made: an earlier step of its change failed, something else changed meanwhile, or a signal came.
     Skipped,
     /// It cannot be made here (a live step under `--root`).
     Waits,

@@ -206,7 +206,7 @@ fn notes(change: &ChangeReport) -> String {
     match change.outcome {
         StepOutcome::Planned | StepOutcome::Applied | StepOutcome::Waits => {}
         StepOutcome::Failed => notes.push("FAILED"),
-        StepOutcome::Skipped => notes.push("skipped: an earlier step failed"),
+        StepOutcome::Skipped => notes.push("not made"),
     }
     if notes.is_empty() { String::new() } else { format!("  [{}]", notes.join("; ")) }
 }
@@ -255,7 +255,7 @@ pub(super) fn summary(report: &Report) -> String {
     part(count(StepOutcome::Planned), "change to make", "changes to make");
     part(count(StepOutcome::Applied), "change made", "changes made");
     part(count(StepOutcome::Failed), "change failed", "changes failed");
-    part(count(StepOutcome::Skipped), "change skipped", "changes skipped");
+    part(count(StepOutcome::Skipped), "change not made", "changes not made");
     part(count(StepOutcome::Waits), "change waits for the machine", "changes wait for the machine");
     part(followups(FollowupState::Planned), "command to run", "commands to run");
     part(followups(FollowupState::Done), "command run", "commands run");

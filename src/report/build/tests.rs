@@ -24,7 +24,7 @@ fn made(item: &str, change: Change, outcome: ChangeOutcome) -> MadeChange {
 }
 
 fn failure(error: &str, made: usize) -> Failure {
-    Failure { error: error.to_owned(), remedy: None, kernel_log: Vec::new(), made }
+    Failure { error: error.to_owned(), remedy: None, kernel_log: Vec::new(), made, begun: true }
 }
 
 fn attr(name: &str) -> Step {
