@@ -346,7 +346,9 @@ impl<'a> Judge<'a> {
         };
         let ours = self.chain.entries.iter().flatten().filter(|entry| entry.judged == Judged::Ours);
         if self.chain.entries.is_some() && ours.into_iter().find(booted).is_none() {
-            let text = format!("the system was booted since, and its command line {what}: another menu entry was booted, or one edited by hand");
+            let image = args.iter().find(|arg| arg.name() == "BOOT_IMAGE").and_then(|arg| arg.value());
+            let image = image.map_or(String::new(), |image| format!(" (it booted {image})"));
+            let text = format!("the system was booted since, and its command line {what}: another menu entry was booted, or one edited by hand{image}");
             return base(text).remedy("boot the default entry of the menu, or look for a second boot loader's configuration");
         }
         base(format!("the system was booted since, and its command line {what}"))

@@ -202,6 +202,7 @@ fn booted_since_and_still_not_there_is_stuck_with_the_likely_cause() {
     assert!(stuck("ro -- iommu=pt").contains("behind a bare --"));
     assert!(stuck(&format!("ro {}", "x".repeat(2044))).contains("cut off at 2048"));
     assert!(stuck("ro other").contains("another menu entry"));
+    assert!(stuck("BOOT_IMAGE=/vmlinuz-5.10 ro other").contains("(it booted /vmlinuz-5.10)"));
     assert_eq!(stuck("ro iommu=pt"), "iommu=pt: in sync");
 }
 
