@@ -28,12 +28,47 @@ fn expect(run: Run, status: Option<i32>) -> Run {
     run
 }
 
+/// Puts another command before the machine's own of that name.
+fn put_command(machine: &Machine, command: &str, script: &str) {
+    let path = format!("usr/local/sbin/{command}");
+    machine.write(&path, format!("#!/.live/bin/sh\n{script}\n"));
+    std::fs::set_permissions(machine.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Puts a command that waits for ever before the machine's own of that name.
 fn hang(machine: &Machine, command: &str) {
-    let path = format!("usr/local/sbin/{command}");
-    machine.write(&path, "#!/.live/bin/sh\necho begun\nread line < /tmp/fifo\n");
-    std::fs::set_permissions(machine.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+    put_command(machine, command, "echo begun\nread line < /tmp/fifo");
     mkfifo(&machine.path("tmp/fifo"), Mode::S_IRWXU).unwrap();
+}
+
+/// The most memory that a process has had so far, in KiB; `None` once it has ended.
+fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+#[test]
+fn a_command_that_prints_a_hundred_megabytes_costs_no_memory_and_its_last_words_are_told() {
+    let machine = Machine::example("x520");
+    // 12,800 times a line of 8 KiB.
+    let script = "line=0123456789abcdef\nfor i in 1 2 3 4 5 6 7 8 9; do line=$line$line; done\n\
+                  i=0; while [ $i -lt 12800 ]; do echo $line; i=$((i+1)); done\necho last words; exit 1";
+    put_command(&machine, "update-grub", script);
+    let mut command = machine.command(live::machine::BINARY);
+    let mut child = command.arg("--yes").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        most = most.max(peak_memory(child.id()).unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(stdout.contains("last words") && stdout.contains("still owed"), "{stdout}");
+    assert!(stdout.len() < 100_000, "{} bytes", stdout.len());
+    println!("peak memory {most} KiB");
+    assert!(most > 0 && most < 64 << 10, "{most} KiB");
 }
 
 #[test]
