@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use reconcile::document::{self, Source};
 use reconcile::engine::SavedPlan;
+use reconcile::engine::generations::Generation;
 use reconcile::formats::modprobe::{Config, FileOfConfig};
 use reconcile::formats::virconf::{Value, VirConf};
 use reconcile::formats::{cmdline, grub_script, kmod_index, modprobe, modules_load, shell};
 use reconcile::host::pci_ids::PciNames;
 use reconcile::host::{EmptyHost, Reach, STATE_FILE, SimulatedHost, load_memory};
+use reconcile::initramfs::Image;
 use reconcile::types::KernelArg;
 
 /// A parser with a name.
@@ -19,7 +21,9 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("cmdline", kernel_command_line),
     ("document", documents),
+    ("generation", generation),
     ("grub_script", grub),
+    ("image", image),
     ("kmod_index", indexes),
     ("modprobe", modprobe_d),
     ("modules_load", modules_load_d),
@@ -52,6 +56,24 @@ fn documents(bytes: &[u8]) {
 fn grub(bytes: &[u8]) {
     let _ = grub_script::menu(bytes);
     let _ = grub_script::passed(bytes);
+}
+
+/// A generation's header and, behind a zero byte, its journal.
+fn generation(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let (header, journal) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if let Ok(generation) = Generation::parse(1, header, journal) {
+        let _ = (generation.in_flight(), generation.resources(), generation.steps().count());
+    }
+}
+
+fn image(mut bytes: &[u8]) {
+    if let Ok(image) = Image::read(&mut bytes) {
+        for release in image.releases() {
+            let _ = image.modules(release).count();
+        }
+        let _ = image.modprobe_config();
+    }
 }
 
 fn indexes(bytes: &[u8]) {
