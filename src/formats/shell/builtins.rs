@@ -127,18 +127,21 @@ impl Shell<'_> {
     }
 
     fn call(&mut self, name: &str, at: usize, prefix: &[&str]) {
-        const MAX_CALLS: usize = 16;
+        const DEEPEST: usize = 16;
+        // Functions that call each other several times would take time without end within that depth.
+        const MOST: usize = 1000;
         for name in prefix {
             let doubt = self.doubt(at, "an assignment before a function's call");
             self.assign(name, Value::Unknown(doubt), at);
         }
         let Some((file, body)) = self.functions.get(name).cloned() else { return };
-        if self.calls >= MAX_CALLS {
+        if self.calls >= DEEPEST || self.called >= MOST {
             self.lose(at, "functions call each other too deep");
             return;
         }
         let here = std::mem::replace(&mut self.file, file);
         self.calls += 1;
+        self.called += 1;
         self.maybe(&format!("in the function {name}"), |shell| {
             let _ = shell.command(&body, true);
         });

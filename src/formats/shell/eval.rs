@@ -125,6 +125,7 @@ pub fn evaluate(files: &[Source<'_>], unknown: &[&str], fixed: &[&str]) -> Envir
         maybe: 0,
         returned: None,
         calls: 0,
+        called: 0,
     };
     for name in unknown {
         let site = Site { file: "the environment".to_owned(), line: 0 };
@@ -170,7 +171,10 @@ pub(super) struct Shell<'a> {
     pub(super) maybe: usize,
     /// A `return` that may have been reached.
     pub(super) returned: Option<Doubt>,
+    /// How many functions are being called now.
     pub(super) calls: usize,
+    /// How many calls there have been.
+    pub(super) called: usize,
 }
 
 impl Shell<'_> {

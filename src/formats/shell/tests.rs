@@ -93,3 +93,12 @@ proptest! {
         let _ = evaluate(&[Source { name: "x", bytes: text.as_bytes() }], &[], &[]);
     }
 }
+
+#[test]
+fn functions_that_call_each_other_again_and_again_end_soon() {
+    let text = b"A=x\nf() { f; f; f; f; A=y; f; f; }\nf\n";
+    let started = std::time::Instant::now();
+    let environment = evaluate(&[Source { name: "a", bytes: text }], &[], &[]);
+    assert!(environment.get("A").is_err());
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
