@@ -32,7 +32,7 @@
 //! | [`initramfs`] | initramfs generators: what they carry, how they are rebuilt; what an image really holds |
 //! | [`plan`] | steps, verdicts, objections, follow-ups: plain data |
 //! | [`engine`] | rounds, execution, follow-ups, memory, generations |
-//! | [`guard`] | from a plan and observed facts to objections |
+//! | [`guard`] | from a plan and observed facts to objections: each way of losing something in a file of its own |
 //! | [`report`] | the one struct that text and JSON render |
 //!
 //! # To add
@@ -43,6 +43,7 @@
 //!   README's table;
 //! - an **initramfs generator**: likewise in [`initramfs`];
 //! - a **fact** of firmware or kernel: `facts/NAME.rs` that implements [`facts::Check`], and its line in `checks!`;
+//! - a **way of losing something**: `guard/NAME.rs` with a type that implements its `Way`, and its line in `WAYS`;
 //! - a **format**: `formats/NAME.rs`, and its `mod` line.
 //!
 //! # Invariants

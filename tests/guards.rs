@@ -92,6 +92,12 @@ fn described(look: &Look) -> String {
             other => drop(writeln!(text, "  lifted by {}", word(other))),
         }
     }
+    for change in look.report["changes"].as_array().into_iter().flatten() {
+        for allowed in change["allowed"].as_array().into_iter().flatten() {
+            let word = |key: &str| word(&allowed[key]);
+            let _ = writeln!(text, "allowed {} of {} by {}", word("because"), word("function"), word("at"));
+        }
+    }
     for taken in look.taken() {
         let _ = writeln!(text, "takes {taken}");
     }

@@ -95,7 +95,7 @@ pub(super) fn expected<'a>(
 
 /// An objection whose way out is the operator's.
 pub(super) fn objection(subject: impl Into<String>, chain: Vec<Reason>, remedy: &str) -> Objection {
-    Objection { subject: subject.into(), chain, lifted_by: LiftedBy::Operator(remedy.to_owned()) }
+    Objection::new(subject, chain, LiftedBy::Operator(remedy.to_owned()))
 }
 
 /// The arguments cannot be told.

@@ -89,7 +89,7 @@ pub(super) fn hold(saved: &SavedPlan, now: &Preview, output: &Output) -> Result<
         [vec![Reason::new("plan-misfit", "the saved plan is not for this host as it is now")], misfits]
             .concat();
     let lifted_by = LiftedBy::Operator(SavedPlan::REMEDY.to_owned());
-    let report = refusal("plan", Objection { subject: "the saved plan".to_owned(), chain, lifted_by });
+    let report = refusal("plan", Objection::new("the saved plan", chain, lifted_by));
     output.report(&report, Detail::Everything);
     Err(report.exit_status)
 }

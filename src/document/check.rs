@@ -27,6 +27,12 @@ pub(super) fn check(joined: &Joined, problems: &mut Vec<DocumentError>) {
     modules_that_cannot_load(document, problems);
     too_many_ids(document, problems);
     functions(document, problems);
+    // Where a word is at fault, the entry lacks it for that reason.
+    for entry in document.allow.iter().filter(|entry| sound && entry.value.because.is_empty()) {
+        let problem = format!("the entry allows no loss of {}", entry.value.device);
+        let error = DocumentError::new("nothing-allowed", &entry.place, problem);
+        problems.push(error.accepted("what may be lost, as the refusal names it").remedy("remove the entry"));
+    }
     if let Some(acl) = document.qemu.as_ref().and_then(|qemu| qemu.cgroup_device_acl.as_ref()) {
         wanted_and_unwanted_nodes(acl, problems);
         // Where a node is at fault, the list lacks it for that reason.

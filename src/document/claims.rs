@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Sriov;
 use super::error::DocumentError;
-use super::join::{Problems, disagreement};
+use super::join::{Problems, disagreement, unique};
+use super::{Allowed, Sriov};
 use crate::types::{DeviceRef, Entry, Pin, PinnedDevice};
 
 /// Joins the claims on each function; claims whose pins differ are a problem.
@@ -95,6 +95,34 @@ pub(super) fn one_count_each(entries: Vec<Entry<Sriov>>, problems: &mut Problems
             Err(field) => {
                 let claim =
                     |entry: &Entry<Sriov>| Entry::new(entry.value.device.clone(), entry.place.clone());
+                problems.push(claimed_twice(field, &claim(first), &claim(&entry)));
+            }
+        }
+    }
+    unified
+}
+
+/// Joins the consents to losses of each function, every reason once; pins that differ are a problem.
+pub(super) fn one_consent_each(entries: Vec<Entry<Allowed>>, problems: &mut Problems) -> Vec<Entry<Allowed>> {
+    let mut index: BTreeMap<DeviceRef, usize> = BTreeMap::new();
+    let mut unified: Vec<Entry<Allowed>> = Vec::new();
+    for mut entry in entries {
+        unique(&mut entry.value.because);
+        let device = entry.value.device.device;
+        let Some(first) = index.get(&device).and_then(|index| unified.get_mut(*index)) else {
+            index.insert(device, unified.len());
+            unified.push(entry);
+            continue;
+        };
+        match merge_pins(&first.value.device.pin, &entry.value.device.pin) {
+            Ok(pin) => {
+                first.value.device.pin = pin;
+                first.value.because.append(&mut entry.value.because);
+                unique(&mut first.value.because);
+            }
+            Err(field) => {
+                let claim =
+                    |entry: &Entry<Allowed>| Entry::new(entry.value.device.clone(), entry.place.clone());
                 problems.push(claimed_twice(field, &claim(first), &claim(&entry)));
             }
         }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::fmt::Display;
 
-use super::claims::{one_count_each, unify};
+use super::claims::{one_consent_each, one_count_each, unify};
 use super::error::DocumentError;
 use super::raw::{
-    RawAcl, RawBlacklisted, RawBoot, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf, RawPinned,
-    RawQemu, RawSriov, RawVf, RawVfioPci, Version,
+    RawAcl, RawAllowed, RawBlacklisted, RawBoot, RawDevice, RawDocument, RawKernelArgs, RawModules, RawPf,
+    RawPinned, RawQemu, RawSriov, RawVf, RawVfioPci, Version,
 };
 use super::shape::{At, Named, ShortOrLong};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot as SlotName};
-use super::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov};
+use super::{Allowed, Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov};
 use crate::types::{DeviceRef, Entry, KernelArg, ModuleName, PciId, Pin, PinnedDevice, Place, Selector};
 
 pub(super) type Problems = Vec<DocumentError>;
@@ -41,6 +41,7 @@ pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
             sriov,
             qemu,
             boot,
+            allow,
         } = raw;
         if let Some(raw) = kernel_args {
             add_kernel_args(document.kernel_args.get_or_insert_default(), raw);
@@ -92,6 +93,8 @@ pub(super) fn join(raws: Vec<RawDocument>, problems: &mut Problems) -> Joined {
                 None => document.boot_chain = Some(now),
             }
         }
+        let consents = allow.into_iter().flatten();
+        document.allow.extend(consents.map(|At(entry)| allowed_of(entry, problems)));
     }
     collapse(&mut document, problems);
     let exact = flags.remove("exact").and_then(|At(flag)| flag.value.then_some(flag.place));
@@ -256,6 +259,12 @@ fn sriov_of(raw: Entry<RawSriov>, problems: &mut Problems) -> Entry<Sriov> {
     Entry::new(Sriov { device, vfs, driver: driver.map(|driver| driver.value) }, raw.place)
 }
 
+fn allowed_of(raw: Entry<RawAllowed>, problems: &mut Problems) -> Entry<Allowed> {
+    let RawAllowed { device, because } = raw.value;
+    let device = device_of(device, problems).value;
+    Entry::new(Allowed { device, because: because.into_vec() }, raw.place)
+}
+
 /// Collapses what stands twice and agrees; reports what disagrees.
 fn collapse(document: &mut Document, problems: &mut Problems) {
     if let Some(args) = &mut document.kernel_args {
@@ -281,10 +290,11 @@ fn collapse(document: &mut Document, problems: &mut Problems) {
         unique(&mut acl.present);
         unique(&mut acl.absent);
     }
+    document.allow = one_consent_each(std::mem::take(&mut document.allow), problems);
 }
 
 /// Keeps the first of equal entries.
-fn unique<T: Ord + Clone>(entries: &mut Vec<Entry<T>>) {
+pub(super) fn unique<T: Ord + Clone>(entries: &mut Vec<Entry<T>>) {
     let mut seen = BTreeSet::new();
     entries.retain(|entry| seen.insert(entry.value.clone()));
 }

@@ -23,7 +23,7 @@ mod text;
 mod tree;
 
 pub use error::{DocumentError, DocumentErrors, Related};
-pub use model::{Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov, VfioPci};
+pub use model::{Allowed, Blacklisted, DeviceAcl, Document, KernelArgs, ModuleOption, Qemu, Sriov, VfioPci};
 pub use schema::schema;
 pub use source::Source;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::boot::ChainName;
+use crate::plan::Because;
 use crate::types::{DriverName, Entry, KernelArg, ModuleName, PinnedDevice, VfioId};
 
 /// One or several joined documents.
@@ -26,6 +27,8 @@ pub struct Document {
     pub qemu: Option<Qemu>,
     /// `boot.chain`: the boot chain that is in charge.
     pub boot_chain: Option<Entry<ChainName>>,
+    /// `allow`: losses that the operator consents to. It manages nothing, so that absent and empty are the same.
+    pub allow: Vec<Entry<Allowed>>,
 }
 
 /// `kernel_args`: a list, or `{present, absent}`.
@@ -93,4 +96,13 @@ pub struct DeviceAcl {
     pub present: Vec<Entry<String>>,
     /// Nodes that must not.
     pub absent: Vec<Entry<String>>,
+}
+
+/// One entry of `allow`: what may be lost of one function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The function.
+    pub device: PinnedDevice,
+    /// The losses, each with its place.
+    pub because: Vec<Entry<Because>>,
 }

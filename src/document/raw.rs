@@ -12,6 +12,7 @@ use super::shape::{At, Named, OneOrMany, Shape, ShortOrLong, mapping};
 use super::text::{DeviceNode, IdPin, Mac, Serial, Slot};
 use super::tree::{Content, Node};
 use crate::boot::ChainName;
+use crate::plan::Because;
 use crate::types::{DriverName, Entry, KernelArg, ModuleName, PciId, Selector, VfioId};
 
 mapping! {
@@ -36,6 +37,8 @@ mapping! {
         qemu: Option<RawQemu>,
         /// How the system is booted, where the host alone does not tell.
         boot: Option<RawBoot>,
+        /// Losses that the operator consents to: what a guard would refuse for these reasons is made.
+        allow: Option<Vec<At<RawAllowed>>>,
     }
 
     /// How the system is booted.
@@ -134,6 +137,14 @@ mapping! {
         present: Option<Vec<Entry<DeviceNode>>>,
         /// Nodes that must not.
         absent: Option<Vec<Entry<DeviceNode>>>,
+    }
+
+    /// Consent to the loss of one function, for these reasons and no others.
+    struct RawAllowed as "a mapping of device and because" {
+        /// The function: an address, a filter, a mapping with a pin, or a VF of a PF.
+        device: At<ShortOrLong<Entry<Selector>, RawDevice>>,
+        /// What may be lost: one word or a list of words, as the refusal names them.
+        because: OneOrMany<Entry<Because>>,
     }
 }
 

@@ -120,6 +120,11 @@ pub(super) trait Checked: Sized {
 
     /// Checks a text.
     fn check(text: &str) -> Result<Self, Invalid>;
+
+    /// What a text that is refused was most likely meant to be, where the accepted texts are a list of words.
+    fn meant(_text: &str) -> Option<&'static str> {
+        None
+    }
 }
 
 impl<T: Checked> Shape for Entry<T> {
@@ -140,7 +145,12 @@ impl<T: Checked> Shape for Entry<T> {
                     return Some(Self::new(value, place));
                 }
                 Err(invalid) => {
-                    DocumentError::new("bad-value", &place, invalid.problem).accepted(invalid.accepted)
+                    let error = DocumentError::new("bad-value", &place, invalid.problem);
+                    let error = error.accepted(invalid.accepted);
+                    match T::meant(&scalar.text) {
+                        Some(word) => error.remedy(format!("did you mean {word}?")),
+                        None => error,
+                    }
                 }
             },
             Kind::Null => return reader.wrong_type(node, T::WHAT),

@@ -97,3 +97,19 @@ fn colour_is_only_where_it_is_asked_for() {
     let errors = load(&[Source::new("host.yaml", "")]).unwrap_err();
     assert!(!errors.render(false).contains('\u{1b}') && errors.render(true).contains('\u{1b}'));
 }
+
+#[test]
+fn every_loss_but_the_root_disk_can_be_allowed() {
+    let schema = schema().to_string();
+    for because in crate::plan::Because::ALL {
+        let text = format!("version: 1\nallow: [{{device: \"03:00.0\", because: {because}}}]\n");
+        let loaded = load(&[Source::new("host.yaml", text.as_str())]);
+        assert_eq!(loaded.is_ok(), because.can_be_allowed(), "{because}");
+        let other =
+            load(&[Source::new("host.yaml", "version: 1\nallow: [{device: \"03:00.0\", because: x}]\n")]);
+        let accepted = other.unwrap_err().to_string();
+        assert_eq!(accepted.contains(because.as_str()), because.can_be_allowed(), "{because}: {accepted}");
+        let pattern = schema.contains(&format!("{because}|")) || schema.contains(&format!("|{because})"));
+        assert_eq!(pattern, because.can_be_allowed(), "{because} in the schema");
+    }
+}

@@ -1,9 +1,11 @@
 //! Values that are written as text: how each is checked, and the pattern that describes it in the schema.
 
 use super::ModuleOption;
+use super::nearest::nearest;
 use super::scalar::shown;
 use super::shape::Checked;
 use crate::boot::ChainName;
+use crate::plan::Because;
 use crate::types::{DriverName, Invalid, KernelArg, ModuleName, PciId, Selector, VfioId};
 
 /// Builds patterns out of their parts.
@@ -111,6 +113,35 @@ impl Checked for ModuleOption {
             return Err(invalid(format!("the value of {name} has a double quote that is not closed")));
         }
         Ok(Self { name: name.to_owned(), value: value.map(str::to_owned) })
+    }
+}
+
+impl Checked for Because {
+    const WHAT: &'static str = "a loss that can be allowed";
+    const PATTERN: &'static str = concat!(
+        "^(storage|swap|default-route|ssh-session|address|console|keyboard|guest|holder|group-companion|",
+        "reserved-region|iommu-off|other-owner|unsure)$"
+    );
+
+    fn check(text: &str) -> Result<Self, Invalid> {
+        const ACCEPTED: &str = "storage, swap, default-route, ssh-session, address, console, keyboard, guest, holder, \
+                                group-companion, reserved-region, iommu-off, other-owner, unsure";
+        match text.parse() {
+            Ok(because @ Self::RootDisk) => {
+                let text = format!(
+                    "{because} cannot be allowed: no document gives the disk away that the host boots from"
+                );
+                Err(Invalid::new(text, ACCEPTED))
+            }
+            Ok(because) => Ok(because),
+            Err(_) => Err(Invalid::new(format!("{} is no loss that a guard knows", shown(text)), ACCEPTED)),
+        }
+    }
+
+    fn meant(text: &str) -> Option<&'static str> {
+        let known: Vec<&str> =
+            Self::ALL.into_iter().filter(|because| because.can_be_allowed()).map(Self::as_str).collect();
+        nearest(text, &known)
     }
 }
 

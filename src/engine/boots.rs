@@ -60,11 +60,9 @@ impl Boots {
                 if lost >= MOST
                     && matches!(&item.verdict, Verdict::Change(change) if change.phase == Phase::Live)
                 {
-                    item.verdict = Verdict::Refused(Objection {
-                        subject: item.item.clone(),
-                        chain: vec![reason(lost)],
-                        lifted_by: LiftedBy::Operator(REMEDY.to_owned()),
-                    });
+                    let lifted_by = LiftedBy::Operator(REMEDY.to_owned());
+                    item.verdict =
+                        Verdict::Refused(Objection::new(&item.item, vec![reason(lost)], lifted_by));
                 }
             }
         }

@@ -1,13 +1,16 @@
 //! What is known about the host in one round, gathered once and shared by every `derive`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::devices::Devices;
 use crate::boot::ChainName;
 use crate::document::Document;
+use crate::guard::Withheld;
 use crate::host::pci::Scan;
 use crate::host::{Kernels, Reach, ReadHost, StuckWrite, stuck_writes};
+use crate::plan::Objection;
 use crate::resources::ObserveError;
 use crate::types::Entry;
 
@@ -29,9 +32,17 @@ pub struct Facts {
     pub kernels: Kernels,
     /// Writes of attributes that hang in the kernel.
     pub stuck: Vec<StuckWrite>,
+    /// What a guard has refused of this round's plan, and the plan therefore goes without.
+    pub withheld: Withheld,
 }
 
 impl Facts {
+    /// What a guard has refused of one resource, by item.
+    pub fn withheld(&self, resource: &str) -> BTreeMap<String, Objection> {
+        let of_resource = self.withheld.iter().filter(|((key, _), _)| *key == resource);
+        of_resource.map(|((_, item), objection)| (item.clone(), objection.clone())).collect()
+    }
+
     /// Reads what the document makes necessary, and no more; `earlier` is the scan of an earlier round of the same run.
     ///
     /// # Errors
@@ -48,6 +59,7 @@ impl Facts {
             boot_chain: document.boot_chain.clone(),
             kernels: Kernels::read(host)?,
             stuck: if host.reach() == Reach::Machine { stuck_writes(host)? } else { Vec::new() },
+            withheld: Withheld::new(),
         })
     }
 }

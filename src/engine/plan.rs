@@ -25,7 +25,7 @@ pub enum Scope {
 }
 
 /// What to plan.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Which half.
     pub scope: Scope,
@@ -78,6 +78,12 @@ impl Plan {
         self.resources.iter().flat_map(|judged| judged.items.iter().map(|item| (judged.resource, item)))
     }
 
+    fn items_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut ItemVerdict)> {
+        self.resources
+            .iter_mut()
+            .flat_map(|judged| judged.items.iter_mut().map(|item| (judged.resource, item)))
+    }
+
     /// Every change with its resource and item.
     pub fn changes(&self) -> impl Iterator<Item = (&'static str, &ItemVerdict, &Change)> {
         self.items().filter_map(|(resource, item)| match &item.verdict {
@@ -94,6 +100,29 @@ pub fn executable(change: &Change, reach: Reach) -> bool {
 
 /// Plans one round. Reads the host and writes nothing: it is given nothing to write with.
 pub fn plan(
+    document: &Document,
+    selection: &Selection,
+    host: &dyn ReadHost,
+    memory: &Memory,
+    facts: &Facts,
+) -> Plan {
+    let mut plan = judge(document, selection, host, memory, facts);
+    let withheld = guard::review(plan.items_mut(), facts, host);
+    if !withheld.is_empty() {
+        // Items that share a file with a refused one are made without it.
+        let facts = Facts { withheld, ..facts.clone() };
+        plan = judge(document, selection, host, memory, &facts);
+        guard::review(plan.items_mut(), &facts, host);
+    }
+    if *selection == Selection::default() {
+        let items: Vec<&ItemVerdict> = plan.items().map(|(_, item)| item).collect();
+        plan.warnings.extend(guard::stale(document, &items, &facts.devices));
+    }
+    plan
+}
+
+/// What the resources find, and what has to wait for another one's change.
+fn judge(
     document: &Document,
     selection: &Selection,
     host: &dyn ReadHost,
@@ -124,7 +153,6 @@ pub fn plan(
     }
     block_stuck(&mut plan, &facts.stuck);
     block_disturbed(&mut plan, facts.reach);
-    guard::review(plan.resources.iter_mut().flat_map(|judged| &mut judged.items), host);
     plan
 }
 

@@ -353,11 +353,9 @@ fn refuse_rest(plan: &mut Plan, host: &dyn Host, deviations: &[Reason]) {
     for item in items {
         let Verdict::Change(change) = &item.verdict else { continue };
         if executable(change, host.reach()) && !change.steps.is_empty() {
-            item.verdict = Verdict::Refused(Objection {
-                subject: item.item.clone(),
-                chain: [std::slice::from_ref(&round), deviations].concat(),
-                lifted_by: LiftedBy::Operator(SavedPlan::REMEDY.to_owned()),
-            });
+            let chain = [std::slice::from_ref(&round), deviations].concat();
+            let lifted_by = LiftedBy::Operator(SavedPlan::REMEDY.to_owned());
+            item.verdict = Verdict::Refused(Objection::new(&item.item, chain, lifted_by));
         }
     }
 }

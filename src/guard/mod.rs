@@ -1,113 +1,147 @@
 //! Guards: from a plan and observed facts to objections.
 //!
-//! A change that takes a function from its driver, or a PF's VFs away, is refused while the host itself or a guest uses
-//! it: the kernel does not refuse, it takes the disk or the link away or waits for ever.
+//! A change that takes something away is refused while the host itself or a guest uses it: the kernel does not refuse, it
+//! takes the disk or the link away, or waits for ever. What a change takes away is read from its *steps*, which are what is
+//! executed, and never from what a resource says about them: a resource that is written tomorrow is guarded without a
+//! line of its own. Each way of losing something is a [`Way`], one file each.
+//!
+//! What the document allows (`allow`) is no objection; it stands with the change, as [`Consented`].
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod consent;
+mod live;
+mod next_boot;
+mod scene;
+mod stale;
 
-use crate::host::{ReadHost, UNKNOWN_USE, Use, Users};
-use crate::plan::{Change, ItemVerdict, LiftedBy, Objection, Reason, Step, Verdict};
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use consent::{Consents, Loss};
+pub use stale::stale;
+
+use self::scene::Scene;
+use crate::engine::Facts;
+use crate::host::pci::described;
+use crate::host::{ReadHost, Use, Users};
+use crate::plan::{Because, Change, Consented, ItemVerdict, LiftedBy, Objection, Phase, Reason, Verdict};
+use crate::resources::ObserveError;
 use crate::types::PciAddress;
 
-/// What a step takes away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Taking {
-    /// The function from its driver; a PF's VFs go with it.
-    Function(PciAddress),
-    /// The VFs of this PF.
-    Vfs(PciAddress),
+/// Every way of losing something. To add one: a file with a type that implements [`Way`], and its line here.
+static WAYS: &[&dyn Way] = &[
+    &live::Unbinding,
+    &live::VfCount,
+    &next_boot::ModulesAtBoot,
+    &next_boot::IdsAtBoot,
+    &next_boot::IommuAtBoot,
+];
+
+/// One way of losing something through a change.
+trait Way: fmt::Debug + Sync {
+    /// What the `change` of an item takes away. Reads nothing where it takes nothing away.
+    ///
+    /// # Errors
+    /// When something that could tell cannot be read.
+    fn takings(
+        &self,
+        item: &str,
+        change: &Change,
+        scene: &mut Scene<'_>,
+    ) -> Result<Vec<Taking>, ObserveError>;
 }
 
-impl Taking {
-    /// What `step` takes; nothing for most steps.
-    fn by(step: &Step) -> Option<Self> {
-        let Step::WriteAttr { path, before, value, .. } = step else { return None };
-        let value = value.trim();
-        match path.file_name()?.to_str()? {
-            "unbind" if is_pci_driver(path.parent()?) => {
-                let from_path = || path.parent()?.parent()?.file_name()?.to_str()?.parse().ok();
-                value.parse().ok().or_else(from_path).map(Self::Function)
+/// Something that a change takes away.
+#[derive(Debug)]
+struct Taking {
+    /// The function, module or argument.
+    subject: String,
+    /// From the change to what is taken.
+    link: Vec<Reason>,
+    /// What of the host goes with it; empty where nothing uses it.
+    losses: Vec<Loss>,
+}
+
+impl Loss {
+    /// The losses in the uses of functions.
+    fn from_uses(uses: Vec<(PciAddress, Use)>) -> Vec<Self> {
+        let loss = |(function, Use { because, mut chain }): (PciAddress, Use)| {
+            chain.reverse();
+            Self { function, because, chain }
+        };
+        uses.into_iter().map(loss).collect()
+    }
+}
+
+/// What is refused of a resource whose items share files, by item: the resource leaves these as they stand, and writes
+/// the others.
+pub type Withheld = BTreeMap<(&'static str, String), Objection>;
+
+/// Turns every change that takes away what is in use into a refusal, unless the document allows it. Reads nothing if no
+/// change takes anything away; where it cannot be told whether something is in use, the change is refused as well.
+///
+/// Returns what is to be withheld: refused items that shared a file with others.
+pub fn review<'a>(
+    items: impl IntoIterator<Item = (&'static str, &'a mut ItemVerdict)>,
+    facts: &Facts,
+    host: &dyn ReadHost,
+) -> Withheld {
+    let mut scene = Scene::new(host, facts);
+    let mut withheld = Withheld::new();
+    for (resource, item) in items {
+        let Verdict::Change(change) = &mut item.verdict else { continue };
+        let mut asked = change.reason.clone();
+        asked.at = asked.at.or_else(|| item.origin.clone());
+        match weigh(&item.item, change, &asked, &mut scene) {
+            Ok(allowed) => {
+                change.allowed.extend(allowed);
+                change.allowed.sort();
+                change.allowed.dedup();
             }
-            "remove" => path.parent()?.file_name()?.to_str()?.parse().ok().map(Self::Function),
-            // Any other count than the present one destroys all VFs first, if there are any.
-            "sriov_numvfs" if ![Some("0"), Some(value)].contains(&before.as_deref().map(str::trim)) => {
-                path.parent()?.file_name()?.to_str()?.parse().ok().map(Self::Vfs)
+            Err(objection) => {
+                if change.phase == Phase::Persisted {
+                    withheld.insert((resource, item.item.clone()), (*objection).clone());
+                }
+                item.verdict = Verdict::Refused(*objection);
             }
-            _ => None,
         }
     }
-
-    fn function(self) -> PciAddress {
-        match self {
-            Self::Function(function) | Self::Vfs(function) => function,
-        }
-    }
-
-    fn uses(self, users: &mut Users<'_>) -> Vec<Use> {
-        match self {
-            Self::Function(function) => users.of(function),
-            Self::Vfs(pf) => users.of_vfs(pf),
-        }
-    }
-
-    fn reason(self) -> Reason {
-        match self {
-            Self::Function(function) => {
-                Reason::new("takes-function", format!("this change takes {function} from its driver"))
-            }
-            Self::Vfs(pf) => Reason::new("takes-vfs", format!("this change removes the VFs of {pf}")),
-        }
-    }
+    withheld
 }
 
-impl Taking {
-    fn objection(self, users: &mut Users<'_>) -> Option<Objection> {
-        let uses = self.uses(users);
-        if uses.is_empty() {
-            return None;
-        }
-        let reasons: Vec<Reason> = uses.into_iter().flat_map(|found| found.chain).collect();
-        let remedies: BTreeSet<String> = reasons.iter().filter_map(|reason| reason.remedy.clone()).collect();
-        let remedies: Vec<String> = remedies.into_iter().collect();
-        Some(Objection {
-            subject: self.function().to_string(),
-            chain: [vec![self.reason()], reasons].concat(),
-            lifted_by: LiftedBy::Operator(remedies.join("; ")),
-        })
-    }
-}
-
-fn is_pci_driver(directory: &Path) -> bool {
-    directory.ends_with("driver") || directory.parent().is_some_and(|parent| parent.ends_with("pci/drivers"))
-}
-
-/// Turns every change that takes away what is in use into a refusal. Reads nothing if no change takes anything away;
-/// where it cannot be told whether something is in use, the change is refused as well.
-pub fn review<'a>(items: impl IntoIterator<Item = &'a mut ItemVerdict>, host: &dyn ReadHost) {
-    let mut users = Users::new(host);
-    for item in items {
-        if let Verdict::Change(change) = &item.verdict
-            && let Some(objection) = objection(change, &mut users)
-        {
-            item.verdict = Verdict::Refused(objection);
+/// Weighs everything that one change takes away.
+fn weigh(
+    item: &str,
+    change: &Change,
+    asked: &Reason,
+    scene: &mut Scene<'_>,
+) -> Result<Vec<Consented>, Box<Objection>> {
+    let mut allowed = Vec::new();
+    for way in WAYS {
+        let takings = way.takings(item, change, scene).map_err(|error| unreadable(item, asked, &error))?;
+        for taking in takings {
+            let link = [vec![asked.clone()], taking.link].concat();
+            allowed.extend(scene.consents().weigh(taking.subject, link, &taking.losses)?);
         }
     }
+    Ok(allowed)
 }
 
-fn objection(change: &Change, users: &mut Users<'_>) -> Option<Objection> {
-    let takings: BTreeSet<Taking> = change.steps.iter().filter_map(Taking::by).collect();
-    takings.into_iter().find_map(|taking| taking.objection(users))
+/// Where it cannot be told what a change takes away, it is refused.
+fn unreadable(item: &str, asked: &Reason, error: &ObserveError) -> Box<Objection> {
+    let text = format!("nothing tells what this takes away: {}", described(error));
+    let chain = vec![asked.clone(), Reason::new("losses-unknown", text)];
+    let lifted_by = LiftedBy::Operator("seeing to it that this can be read".to_owned());
+    Box::new(Objection { because: [Because::Unsure].into(), ..Objection::new(item, chain, lifted_by) })
 }
 
-/// Why `function` cannot be taken from its driver, if something uses it.
-pub fn losing(function: PciAddress, users: &mut Users<'_>) -> Option<Objection> {
-    Taking::Function(function).objection(users)
+/// What goes with `function` when it is taken from its driver; its VFs' uses are among it.
+pub fn losses_of(function: PciAddress, users: &mut Users<'_>) -> Vec<Loss> {
+    Loss::from_uses(users.of_family(function))
 }
 
 /// Whether something is known to use the function, and not only possible.
-pub fn is_certain(objection: &Objection) -> bool {
-    objection.chain.iter().all(|reason| reason.code != UNKNOWN_USE)
+pub fn is_certain(loss: &Loss) -> bool {
+    loss.because != Because::Unsure
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::document::{Allowed, Document};
 use crate::host::{FileKind, HostError, Reach};
-use crate::plan::{Disruption, FileState, Phase};
+use crate::plan::{Disruption, FileState, LiftedBy, Phase, Step};
+use crate::types::{DeviceRef, Entry, Pin, PinnedDevice, Place};
 
 /// A host of links and texts that remembers what it was asked for.
 #[derive(Default)]
@@ -74,13 +76,27 @@ fn guest() -> Facts {
     }
 }
 
+/// What a run knows of this host, read without counting.
+fn known(facts: &Facts) -> crate::engine::Facts {
+    let asked = *facts.asked.borrow();
+    let known = crate::engine::Facts::gather(&Document::default(), facts, None).unwrap();
+    *facts.asked.borrow_mut() = asked;
+    known
+}
+
 fn reviewed(step: Step, facts: &Facts) -> Verdict {
+    reviewed_with(step, &Consents::default(), facts)
+}
+
+fn reviewed_with(step: Step, consents: &Consents, facts: &Facts) -> Verdict {
     let change =
         Change::new(Phase::Live, vec![step], Disruption::Guest, Reason::new("test", "because of the test"));
     let item = ItemVerdict::new("item", Verdict::Change(change));
-    let mut items = BTreeMap::from([("bindings", vec![item])]);
-    review(items.values_mut().flatten(), facts);
-    items.remove("bindings").unwrap().remove(0).verdict
+    let mut item = item;
+    let mut known = known(facts);
+    known.devices.consents = consents.clone();
+    review([("bindings", &mut item)], &known, facts);
+    item.verdict
 }
 
 fn attr(path: &str, before: Option<&str>, value: &str) -> Step {
@@ -101,11 +117,12 @@ fn what_takes_a_used_function_away_is_refused() {
         let Verdict::Refused(objection) = reviewed(step.clone(), &guest()) else { panic!("{step:?}") };
         assert_eq!(objection.subject, subject, "{step:?}");
         let codes: Vec<_> = objection.chain.iter().map(|reason| reason.code.as_ref()).collect();
-        assert_eq!(codes[1], "open-vfio-node", "{step:?}");
-        assert_eq!(
-            objection.lifted_by,
-            LiftedBy::Operator("shut down the guest that qemu (pid 123) runs".to_owned())
-        );
+        let of_vf = if subject == "0000:04:00.0" { &["vf-of"][..] } else { &[] };
+        assert_eq!(codes[..1], ["test"], "{step:?}");
+        assert_eq!(codes[2..], [of_vf, &["open-vfio-node"]].concat(), "{step:?}");
+        assert_eq!(objection.because, [Because::Guest].into());
+        let paste = "allow: [{device: \"0000:04:00.1\", because: guest}]";
+        assert_eq!(objection.lifted_by, LiftedBy::Document(paste.to_owned()));
     }
 }
 
@@ -132,6 +149,28 @@ fn what_cannot_be_told_is_refused() {
     let facts = Facts { unreadable: Some("/proc/123/fd"), ..guest() };
     let step = attr("/sys/bus/pci/devices/0000:04:00.1/driver/unbind", None, "0000:04:00.1");
     let Verdict::Refused(objection) = reviewed(step, &facts) else { panic!("not refused") };
-    assert_eq!(objection.chain[1].code, "users-unknown");
-    assert!(objection.chain[1].text.contains("cannot list /proc/123/fd"), "{objection:?}");
+    assert_eq!(objection.chain[2].code, "users-unknown");
+    assert!(objection.chain[2].text.contains("cannot list /proc/123/fd"), "{objection:?}");
+}
+
+#[test]
+fn what_the_document_allows_is_made_and_said() {
+    let place = Place { file: "host.yaml".into(), line: 12, column: 5 };
+    let consents = |function: &str, because| {
+        let device =
+            PinnedDevice { device: DeviceRef::Function(function.parse().unwrap()), pin: Pin::default() };
+        let because = vec![Entry::new(because, place.clone())];
+        let mut consents = Consents::default();
+        consents.add(function.parse().unwrap(), &Entry::new(Allowed { device, because }, place.clone()));
+        consents
+    };
+    let unbind = || attr("/sys/bus/pci/devices/0000:04:00.0/driver/unbind", None, "0000:04:00.0");
+    let made = reviewed_with(unbind(), &consents("0000:04:00.1", Because::Guest), &guest());
+    let Verdict::Change(change) = made else { panic!("{made:?}") };
+    let allowed: Vec<_> =
+        change.allowed.iter().map(|allowed| (allowed.at.as_str(), allowed.because)).collect();
+    assert_eq!(allowed, [("host.yaml:12:5", Because::Guest)]);
+    for other in [consents("0000:04:00.0", Because::Guest), consents("0000:04:00.1", Because::Console)] {
+        assert!(matches!(reviewed_with(unbind(), &other, &guest()), Verdict::Refused(_)), "{other:?}");
+    }
 }

@@ -11,6 +11,6 @@ pub use because::{Because, UnknownLoss};
 pub use followup::Followup;
 pub use step::{Bytes, COMPUTED_XATTRS, FileState, Step};
 pub use verdict::{
-    Blocker, Change, Disruption, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Subject,
-    Verdict, Warning,
+    Blocker, Change, Consented, Disruption, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason,
+    Subject, Verdict, Warning,
 };

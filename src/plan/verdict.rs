@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Followup, Step};
+use super::{Because, Followup, Step};
 use crate::types::{DriverName, ModuleName, PciAddress};
 
 /// Why something is so: a stable code for programs, a sentence for people.
@@ -114,6 +114,9 @@ pub struct Change {
     /// What later resources must observe again before they plan.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub disturbs: BTreeSet<Subject>,
+    /// Losses that it brings and that the document allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Consented>,
 }
 
 impl Change {
@@ -127,6 +130,7 @@ impl Change {
             followups: BTreeSet::new(),
             owns: Vec::new(),
             disturbs: BTreeSet::new(),
+            allowed: Vec::new(),
         }
     }
 
@@ -134,6 +138,19 @@ impl Change {
     pub fn bookkeeping(reason: Reason) -> Self {
         Self::new(Phase::Live, Vec::new(), Disruption::Nothing, reason)
     }
+}
+
+/// A loss that the document allows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Consented {
+    /// The function that is lost.
+    pub function: PciAddress,
+    /// What of the host goes with it.
+    pub because: Because,
+    /// Where the document allows it.
+    pub at: String,
+    /// From the function to the thing that uses it.
+    pub chain: Vec<Reason>,
 }
 
 /// What a blocked item waits for.
@@ -165,10 +182,20 @@ pub enum LiftedBy {
 pub struct Objection {
     /// The function, file or argument that the refused change is about.
     pub subject: String,
+    /// The losses that a guard refuses; empty where another rule forbids the change.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub because: BTreeSet<Because>,
     /// From the change to the thing that forbids it; never empty.
     pub chain: Vec<Reason>,
     /// What would lift it.
     pub lifted_by: LiftedBy,
+}
+
+impl Objection {
+    /// What a rule forbids, whatever would be lost.
+    pub fn new(subject: impl Into<String>, chain: Vec<Reason>, lifted_by: LiftedBy) -> Self {
+        Self { subject: subject.into(), because: BTreeSet::new(), chain, lifted_by }
+    }
 }
 
 /// What was found about one item.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::engine::{ChangeOutcome, FollowupOutcome, MadeChange, Outcome, executable};
 use crate::host::{Reach, probe_failure};
-use crate::plan::{Blocker, Change, Disruption, FileState, Objection, Reason, Step, Verdict};
+use crate::plan::{Blocker, Change, Consented, Disruption, FileState, Objection, Reason, Step, Verdict};
 
 /// What kind of run a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,6 +44,18 @@ pub fn build(mode: Mode, outcome: &Outcome) -> Report {
         followups: followups(mode, outcome),
         ..empty(mode)
     };
+    // A consent that lifted a loss in an earlier round has none to lift in the last one.
+    let allowed: BTreeSet<&str> = outcome
+        .made
+        .iter()
+        .chain(&outcome.ahead)
+        .flat_map(|made| &made.change.allowed)
+        .map(|allowed| allowed.at.as_str())
+        .collect();
+    let lifted = |reason: &Reason| {
+        reason.code == "allows-nothing" && reason.at.as_deref().is_some_and(|at| allowed.contains(at))
+    };
+    report.warnings.retain(|warning| !lifted(&warning.reason));
     report.warnings.sort();
     report.warnings.dedup();
     verdicts(&mut report, outcome);
@@ -190,6 +202,9 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
             if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
                 report.item = format!("{}, {item}", report.item);
                 report.origin = None;
+                report.allowed.extend(allowed(change, step));
+                report.allowed.sort();
+                report.allowed.dedup();
                 match report.causes.iter_mut().find(|cause| cause.reason == change.reason) {
                     Some(cause) => cause.items.push(item.to_owned()),
                     None => report.causes.push(cause(item, change)),
@@ -272,6 +287,7 @@ fn change_report(
         disruption: disruption(change, step),
         reason: change.reason.clone(),
         causes: vec![cause(item, change)],
+        allowed: allowed(change, step),
         outcome,
     }
 }
@@ -280,14 +296,20 @@ fn cause(item: &str, change: &Change) -> Cause {
     Cause { items: vec![item.to_owned()], reason: change.reason.clone() }
 }
 
-/// What one step of a change interrupts: of writes to attributes only those that take something away.
+/// What one step of a change interrupts.
 fn disruption(change: &Change, step: &Step) -> Disruption {
+    if may_take_away(step) { change.disruption } else { Disruption::Nothing }
+}
+
+/// The losses that the document allows, with the steps of the change that bring them.
+fn allowed(change: &Change, step: &Step) -> Vec<Consented> {
+    if may_take_away(step) { change.allowed.clone() } else { Vec::new() }
+}
+
+/// Whether a step can take something away: of writes to attributes only few.
+fn may_take_away(step: &Step) -> bool {
     let name = step.path().and_then(Path::file_name).and_then(OsStr::to_str);
-    match (step, name) {
-        (Step::WriteAttr { .. }, Some("unbind" | "sriov_numvfs")) => change.disruption,
-        (Step::WriteAttr { .. }, _) => Disruption::Nothing,
-        _ => change.disruption,
-    }
+    !matches!(step, Step::WriteAttr { .. }) || matches!(name, Some("unbind" | "remove" | "sriov_numvfs"))
 }
 
 fn followups(mode: Mode, outcome: &Outcome) -> Vec<FollowupReport> {

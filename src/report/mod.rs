@@ -10,7 +10,7 @@ use std::error::Error;
 
 use serde::Serialize;
 
-use crate::plan::{Blocker, Disruption, Followup, Objection, Phase, Reason, Warning};
+use crate::plan::{Blocker, Consented, Disruption, Followup, Objection, Phase, Reason, Warning};
 
 pub use build::{Mode, build, refusal};
 pub use diff::unified;
@@ -111,6 +111,9 @@ pub struct ChangeReport {
     /// Every item that needs this step, by reason; left out of JSON where `item` and `reason` say it all.
     #[serde(skip_serializing_if = "is_told_already")]
     pub causes: Vec<Cause>,
+    /// Losses that it brings and that the document allows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Consented>,
     /// What became of it.
     pub outcome: StepOutcome,
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{Cause, ChangeReport, FollowupReport, FollowupState, Mode, Report, StepOutcome};
-use crate::plan::{Blocker, Disruption, LiftedBy, Reason};
+use crate::plan::{Blocker, Consented, Disruption, LiftedBy, Reason};
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
@@ -158,15 +158,19 @@ fn one_change(out: &mut String, change: &ChangeReport) -> fmt::Result {
             for Cause { items, reason } in &change.causes {
                 writeln!(out, "  {}: {}{note}", several(items), reason.text)?;
             }
-            Ok(())
         }
         (None, "remove_directory") => {
             writeln!(out, "{REMOVED}-{}/{REMOVED:#}", change.target)?;
-            writeln!(out, "  {}: {}{note}", change.item, change.reason.text)
+            writeln!(out, "  {}: {}{note}", change.item, change.reason.text)?;
         }
-        (None, "write_attr") => writeln!(out, "  {}{note}", attribute(change)),
-        (None, _) => writeln!(out, "  $ {}  ({}){note}", change.target, change.reason.text),
+        (None, "write_attr") => writeln!(out, "  {}{note}", attribute(change))?,
+        (None, _) => writeln!(out, "  $ {}  ({}){note}", change.target, change.reason.text)?,
     }
+    for Consented { function, because, at, chain } in &change.allowed {
+        writeln!(out, "    {CAUTION}allowed by {at}{CAUTION:#}: {because} of {function}")?;
+        chain.iter().try_for_each(|reason| writeln!(out, "    - {}", reason.text))?;
+    }
+    Ok(())
 }
 
 /// The first few items; the diff above shows them all.

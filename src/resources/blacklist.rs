@@ -15,7 +15,7 @@ use crate::formats::modprobe::{Config, Origin};
 use crate::host::kernels::InKernels;
 use crate::host::kmod;
 use crate::initramfs::{self, Carries};
-use crate::plan::{Followup, ItemVerdict, Reason, Warning};
+use crate::plan::{Followup, ItemVerdict, Objection, Reason, Verdict, Warning};
 use crate::types::{ModuleName, Place};
 
 /// The file.
@@ -45,6 +45,7 @@ pub struct State {
     kernels: BTreeMap<ModuleName, InKernels>,
     carried: BTreeMap<ModuleName, Carries>,
     loaded: BTreeSet<ModuleName>,
+    withheld: BTreeMap<String, Objection>,
 }
 
 impl Resource for Blacklist {
@@ -85,6 +86,7 @@ impl Resource for Blacklist {
             file,
             kernels: found,
             loaded,
+            withheld: observer.facts.withheld(Self::KEY),
         })
     }
 
@@ -92,6 +94,10 @@ impl Resource for Blacklist {
         let others = state.file.others(&state.config);
         let mut lines = Vec::new();
         for (module, wanted) in &spec.modules {
+            if state.withheld.contains_key(module.as_str()) {
+                lines.extend(state.file.standing(module.as_str(), item_of));
+                continue;
+            }
             if !others.blacklisted(module).any(Origin::is_persistent) {
                 lines.push((module.to_string(), format!("blacklist {module}")));
             }
@@ -117,7 +123,10 @@ impl Resource for Blacklist {
             } else {
                 Reason::new("said-elsewhere", "another file blacklists it already")
             };
-            let verdict = rewrite.verdict(module, reason, &followups(module));
+            let verdict = match state.withheld.get(module) {
+                Some(objection) => Verdict::Refused(objection.clone()),
+                None => rewrite.verdict(module, reason, &followups(module)),
+            };
             findings.items.push(ItemVerdict::new(module, verdict).origin(&wanted.place));
         }
         let known = spec.modules.keys().map(ToString::to_string).collect();

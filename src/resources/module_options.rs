@@ -84,6 +84,7 @@ pub struct State {
     running: BTreeMap<String, String>,
     /// The items that were persisted under another boot.
     booted: BTreeSet<String>,
+    withheld: BTreeMap<String, Objection>,
 }
 
 impl Resource for ModuleOptions {
@@ -136,6 +137,7 @@ impl Resource for ModuleOptions {
             kernels,
             running,
             booted,
+            withheld: facts.withheld(Self::KEY),
         })
     }
 
@@ -145,6 +147,11 @@ impl Resource for ModuleOptions {
         let mut lines: Vec<ItemLine> = Vec::new();
         let mut refused = BTreeMap::new();
         for wanted in &spec.options {
+            if let Some(objection) = state.withheld.get(&wanted.item()) {
+                lines.extend(state.file.standing(&wanted.item(), item_of));
+                refused.insert(wanted.item(), objection.clone());
+                continue;
+            }
             let all = (&others, &state.boot_args);
             let rivals = Rivals::of(all, &wanted.module, &wanted.parameter, FILE, &wanted.on_command_line);
             match wanted.settle(&rivals) {
@@ -195,7 +202,7 @@ impl Wanted {
     /// The line that our file needs, `None` where others say the same; or why nothing helps.
     fn settle(&self, rivals: &Rivals) -> Result<Option<String>, Objection> {
         let refuse = |reason: Reason, lifted_by| {
-            Err(Objection { subject: self.item(), chain: vec![reason], lifted_by })
+            Err(Objection::new(self.item(), vec![reason], lifted_by))
         };
         if self.module.as_str() == "vfio_pci" && self.parameter == "ids" {
             let text = "vfio-pci's ids have one owner, the section vfio_pci".to_owned();

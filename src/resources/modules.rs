@@ -230,13 +230,10 @@ impl State {
         let text = format!("{said} keeps systemd-modules-load from loading {module}");
         let (and, fix) =
             (Reason::new("module-wanted", format!("{module} is to be loaded")).at(origin), "blacklist");
-        Some(Obstacle::Forbidden(Objection {
-            subject: module.to_string(),
-            chain: vec![and, Reason::new("blacklisted", text).at(said)],
-            lifted_by: LiftedBy::Operator(format!(
-                "take {module} out of the {fix} in {said}, or out of the document"
-            )),
-        }))
+        let chain = vec![and, Reason::new("blacklisted", text).at(said)];
+        let lifted_by =
+            LiftedBy::Operator(format!("take {module} out of the {fix} in {said}, or out of the document"));
+        Some(Obstacle::Forbidden(Objection::new(module.to_string(), chain, lifted_by)))
     }
 
     /// Whether the running kernel is 6.2 or later, as far as its release tells.

@@ -61,6 +61,12 @@ impl OwnFile {
         }
     }
 
+    /// The lines that the file has about an item now.
+    pub(crate) fn standing(&self, item: &str, item_of: fn(&str) -> Vec<ItemLine>) -> Vec<ItemLine> {
+        let lines = self.lines();
+        lines.iter().flat_map(|line| item_of(line)).filter(|(about, _)| about == item).collect()
+    }
+
     /// The change that `step` makes, or why it must not be made: somebody else's file stands there.
     pub(crate) fn change(&self, step: &Step, reason: Reason) -> Verdict {
         if !self.is_foreign() {
@@ -69,11 +75,9 @@ impl OwnFile {
         }
         let path = self.path.display().to_string();
         let text = format!("{path} does not begin with reconcile's header, so it is somebody else's");
-        Verdict::Refused(Objection {
-            chain: vec![reason, Reason::new("foreign-file", text).at(&path)],
-            lifted_by: LiftedBy::Operator(format!("move {path} away or give it another name")),
-            subject: path,
-        })
+        let chain = vec![reason, Reason::new("foreign-file", text).at(&path)];
+        let lifted_by = LiftedBy::Operator(format!("move {path} away or give it another name"));
+        Verdict::Refused(Objection::new(path, chain, lifted_by))
     }
 }
 

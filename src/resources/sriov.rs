@@ -217,13 +217,10 @@ impl State {
                 if self.bound_by_us.contains(&pf) {
                     return Some(Verdict::Blocked { on: Blocker::Resource(Cow::Borrowed("bindings")), why });
                 }
-                Some(Verdict::Refused(Objection {
-                    subject: pf.to_string(),
-                    chain: vec![why],
-                    lifted_by: LiftedBy::Operator(format!(
-                        "give {pf} back to its own driver: clear its driver_override, unbind it, write {pf} to /sys/bus/pci/drivers_probe"
-                    )),
-                }))
+                let lifted_by = LiftedBy::Operator(format!(
+                    "give {pf} back to its own driver: clear its driver_override, unbind it, write {pf} to /sys/bus/pci/drivers_probe"
+                ));
+                Some(Verdict::Refused(Objection::new(pf.to_string(), vec![why], lifted_by)))
             }
             Some(_) => None,
         }

@@ -182,7 +182,7 @@ impl Resource for VfioIds {
         for (id, place) in &all.ids {
             let item = id.to_string();
             let verdict = match all.refused.get(id).or(refused.as_ref()) {
-                Some(objection) => Verdict::Refused(objection.clone()),
+                Some(objection) => Verdict::Refused(objection_to(objection, late.has(&item))),
                 None => {
                     let reason = if late.has(&item) {
                         Reason::new("id-not-claimed", "vfio-pci does not claim it at boot")
@@ -229,6 +229,17 @@ fn ids_of(value: Option<&str>) -> BTreeSet<Result<VfioId, String>> {
     entries.map(|entry| entry.parse::<VfioId>().map_err(|_| entry.to_owned())).collect()
 }
 
+/// The objection to an id. One that stands in our file since an earlier run stays there as long as the document has it.
+fn objection_to(objection: &Objection, stands: bool) -> Objection {
+    let mut objection = objection.clone();
+    if stands {
+        let text = "it stands there since an earlier run, and the next boot goes by it";
+        let remedy = "take the id out of the document: it goes from the file then";
+        objection.chain.push(Reason::new("refused-id-stands", text).at(FILE).remedy(remedy));
+    }
+    objection
+}
+
 /// What a line of our files is about: each id of `ids=`, or a native driver's soft dependency.
 fn item_of(line: &str) -> Vec<ItemLine> {
     let content = lines(line.as_bytes()).pop().map(|line| line.content);
@@ -264,7 +275,7 @@ impl Spec {
             return Ok(None);
         }
         let refuse = |reason: Reason, lifted_by| {
-            Err(Objection { subject: "vfio_pci.ids".to_owned(), chain: vec![reason], lifted_by })
+            Err(Objection::new("vfio_pci.ids", vec![reason], lifted_by))
         };
         let texts: Vec<String> = self.ids.iter().map(|(id, _)| id.to_string()).collect();
         let value = texts.join(",");

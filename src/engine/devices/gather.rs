@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Devices, FunctionFacts, Resolved};
+use super::{Devices, FunctionFacts, Resolved, several};
 use crate::document::Document;
 use crate::facts::iommu::Iommu;
-use crate::guard;
+use crate::guard::{self, Loss};
 use crate::host::pci::{Scan, described};
 use crate::host::{Pci, Reach, ReadHost, Users};
-use crate::plan::{Objection, Reason, Warning};
+use crate::plan::{Reason, Warning};
 use crate::resources::ObserveError;
 use crate::types::{DeviceRef, Entry, PciAddress, PinnedDevice, Selector};
 
@@ -67,7 +67,9 @@ impl Devices {
             devices.check_pin(&pci, entry)?;
         }
         devices.warn_of_twins(&pci, &named)?;
+        devices.consent(document);
         devices.find_users(document, host);
+        devices.judge_groups(document, &pci, host)?;
         if devices.functions.values().any(|facts| facts.group.is_none()) {
             devices.iommu_off = Iommu::read(host)?.is_off_because();
         }
@@ -90,11 +92,51 @@ impl Devices {
             facts.and_then(|facts| facts.driver.as_ref()).is_some_and(|driver| !driver.is_vfio())
         };
         // A tree may lack what tells; what is to be made live there is the machine's own decision.
-        let counts = |objection: &Objection| host.reach() == Reach::Machine || guard::is_certain(objection);
+        let counts = |loss: &Loss| host.reach() == Reach::Machine || guard::is_certain(loss);
         let mut users = Users::new(host);
-        let natives = given.iter().copied().filter(has_native);
-        let found = natives.filter_map(|address| Some((address, guard::losing(address, &mut users)?)));
-        self.in_use = found.filter(|(_, objection)| counts(objection)).collect();
+        for address in given.iter().copied().filter(has_native) {
+            let mut losses = guard::losses_of(address, &mut users);
+            losses.retain(counts);
+            let text = format!("{address} would go from its own driver to vfio-pci");
+            let link = vec![Reason::new("takes-function", text)];
+            match self.consents.weigh(address.to_string(), link, &losses) {
+                Ok(allowed) => self.allowed.extend(allowed),
+                Err(objection) => {
+                    self.in_use.insert(address, *objection);
+                }
+            }
+        }
+    }
+
+    /// Takes in what the document allows. An entry whose function is not there, or is another card, allows nothing.
+    fn consent(&mut self, document: &Document) {
+        for entry in &document.allow {
+            let device = &entry.value.device;
+            let pinned = self
+                .objection(device)
+                .map(|_| Reason::new("pin-mismatch", format!("another card sits at {device}")));
+            let why = match (self.resolve(&device.device), pinned) {
+                (Resolved::One(_), Some(reason)) => reason,
+                (Resolved::One(function), None) => {
+                    self.consents.add(function, entry);
+                    continue;
+                }
+                // The machine that the tree becomes will know.
+                (Resolved::Missing(reason), _) if reason.code == "no-inventory" => continue,
+                (Resolved::Missing(reason), _) => reason,
+                (Resolved::Several(matched), _) => several(&device.to_string(), &matched),
+                // A VF that is to come has nothing to lose yet.
+                (Resolved::VfAbsent { .. }, _) => continue,
+            };
+            let text = format!("it allows nothing: {}", why.text);
+            let reason =
+                Reason { remedy: why.remedy, ..Reason::new("allows-nothing", text).at(&entry.place) };
+            self.warnings.push(Warning {
+                resource: Cow::Borrowed("allow"),
+                subject: device.to_string(),
+                reason,
+            });
+        }
     }
 
     fn look_up(&self, pci: &Pci<'_>, device: &DeviceRef) -> Result<Resolved, ObserveError> {
@@ -194,7 +236,9 @@ fn named_devices(document: &Document) -> Vec<Entry<PinnedDevice>> {
     let devices = document.vfio_pci.iter().filter_map(|vfio| vfio.devices.as_deref()).flatten().cloned();
     let sriov = document.sriov.iter().flatten();
     let pfs = sriov.map(|entry| Entry::new(entry.value.device.clone(), entry.place.clone()));
-    devices.chain(pfs).collect()
+    let consents = document.allow.iter();
+    let consents = consents.map(|entry| Entry::new(entry.value.device.clone(), entry.place.clone()));
+    devices.chain(pfs).chain(consents).collect()
 }
 
 fn vf_of(pci: &Pci<'_>, pf: PciAddress, vf: u16) -> Result<Resolved, ObserveError> {

@@ -100,7 +100,12 @@ pub fn handed_to_vfio(document: &Document, facts: &Facts) -> Vec<Handed> {
 /// Every claim of the document, one for each function; a function that is named itself is not claimed by its id or
 /// its PF as well.
 pub fn claims(document: &Document, facts: &Facts) -> Vec<Claim> {
-    let mut claims = Claims { devices: &facts.devices, document, found: BTreeMap::new(), lost: Vec::new() };
+    claims_of(document, &facts.devices)
+}
+
+/// As [`claims`], while the facts are being gathered.
+pub(super) fn claims_of(document: &Document, devices: &Devices) -> Vec<Claim> {
+    let mut claims = Claims { devices, document, found: BTreeMap::new(), lost: Vec::new() };
     claims.of_devices();
     claims.of_sriov();
     claims.of_ids();
@@ -191,7 +196,12 @@ impl Claims<'_> {
         if let Target::Function(address) = target {
             let refusal = self.devices.function(address).and_then(|facts| self.refusal(facts, &claim));
             let in_use = || self.devices.in_use(address).filter(|_| claim.driver.is_vfio()).cloned();
-            claim.refused = claim.refused.take().or(refusal).or_else(in_use);
+            let mut in_use = claim.refused.is_none().then(in_use).flatten();
+            // The chain begins where the document asks for it.
+            if let Some(first) = in_use.as_mut().and_then(|objection| objection.chain.first_mut()) {
+                first.at = Some(claim.origin.clone());
+            }
+            claim.refused = claim.refused.take().or(refusal).or(in_use);
         }
         self.found.entry(target).or_insert(claim);
     }
@@ -200,7 +210,7 @@ impl Claims<'_> {
     fn refusal(&self, facts: &FunctionFacts, claim: &Claim) -> Option<Objection> {
         let address = facts.function.address;
         let refuse = |reason: Reason, lifted_by| {
-            Some(Objection { subject: address.to_string(), chain: vec![reason.at(&claim.origin)], lifted_by })
+            Some(Objection::new(address.to_string(), vec![reason.at(&claim.origin)], lifted_by))
         };
         if facts.function.is_bridge() {
             let text = format!(

@@ -5,6 +5,7 @@ mod gather;
 mod group;
 mod handed;
 mod pins;
+mod viable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ pub use group::GroupUnknown;
 pub(crate) use handed::several;
 pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, refused_ids};
 
+use crate::guard::Consents;
 use crate::host::pci::{Function, Scan, SriovFacts};
-use crate::plan::{Blocker, Objection, Reason, Verdict, Warning};
+use crate::plan::{Blocker, Consented, Objection, Reason, Verdict, Warning};
 use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
 /// Which function an entry of the document means on this host.
@@ -69,6 +71,10 @@ pub struct Devices {
     in_use: BTreeMap<PciAddress, Objection>,
     /// Why the kernel has no IOMMU; looked for only where a function is in no group.
     iommu_off: Option<Reason>,
+    /// What the document allows to be lost.
+    pub consents: Consents,
+    /// Of the losses that the document allows, those that its devices and ids bring.
+    allowed: Vec<Consented>,
     warnings: Vec<Warning>,
     /// Every function, where a filter or an id made it necessary to look at all of them.
     pub scan: Option<Arc<Scan>>,
@@ -115,6 +121,11 @@ impl Devices {
     /// Why a function cannot go to a guest now, nor at the next boot: the host itself uses it through its native driver.
     pub fn in_use(&self, address: PciAddress) -> Option<&Objection> {
         self.in_use.get(&address)
+    }
+
+    /// Of the losses that the document allows, those that giving its devices and ids to guests brings.
+    pub fn allowed(&self) -> &[Consented] {
+        &self.allowed
     }
 
     /// What the operator should know about the entries themselves.

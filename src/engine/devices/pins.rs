@@ -8,7 +8,7 @@ use crate::host::Pci;
 use crate::host::pci::{Function, described};
 use crate::plan::{LiftedBy, Objection, Reason, Warning};
 use crate::resources::ObserveError;
-use crate::types::{DeviceRef, Entry, PciAddress, Pin, PinnedDevice, Selector};
+use crate::types::{DeviceRef, DriverName, Entry, PciAddress, Pin, PinnedDevice, Selector};
 
 /// A field of a pin that the function there does not have.
 struct Mismatch {
@@ -38,6 +38,21 @@ impl Devices {
                 return Ok(());
             }
         };
+        let on_vfio = self.function(address).and_then(|facts| facts.driver.as_ref());
+        let by_mac_alone = *pin == Pin { mac: pin.mac.clone(), ..Pin::default() };
+        if mismatches.is_empty() && by_mac_alone && on_vfio.is_some_and(DriverName::is_vfio) {
+            let text = format!(
+                "the pin of {address} is not checked: on a vfio driver it has no interface to show a MAC address"
+            );
+            let reason = Reason::new("pin-unchecked", text).at(&entry.place);
+            let reason =
+                reason.remedy("add the card's id, serial or slot to the pin; `reconcile devices` prints it");
+            self.warnings.push(Warning {
+                resource: Cow::Borrowed("bindings"),
+                subject: address.to_string(),
+                reason,
+            });
+        }
         if !mismatches.is_empty() {
             let objection = self.explain(pci, &function, entry, &mismatches)?;
             self.objections.insert(device.clone(), objection);
@@ -72,7 +87,7 @@ impl Devices {
             let macs = pci.macs(address)?;
             // On a vfio driver a function has no network interface, so that its MAC address cannot be read.
             let on_vfio = self.function(address).and_then(|facts| facts.driver.as_ref());
-            if !(macs.is_empty() && on_vfio.is_some_and(crate::types::DriverName::is_vfio)) {
+            if !(macs.is_empty() && on_vfio.is_some_and(DriverName::is_vfio)) {
                 check("mac", pin.mac.clone(), macs);
             }
         }
@@ -174,7 +189,7 @@ impl Devices {
             ),
         };
         chain.push(reason);
-        Ok(Objection { subject: address.to_string(), chain, lifted_by: LiftedBy::Document(paste) })
+        Ok(Objection::new(address.to_string(), chain, LiftedBy::Document(paste)))
     }
 }
 

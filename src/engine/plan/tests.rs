@@ -65,7 +65,7 @@ fn blocks_changes_of_disturbed_functions_and_nothing_else() {
 
 #[test]
 fn the_unit_at_boot_takes_the_live_half() {
-    let objection = Objection { subject: String::new(), chain: Vec::new(), lifted_by: LiftedBy::Nothing };
+    let objection = Objection::new("", Vec::new(), LiftedBy::Nothing);
     let why = || Reason::new("test", "a test");
     let verdicts = [
         (change(Phase::Live, &[]), true),

@@ -69,22 +69,26 @@ impl<'a> Users<'a> {
     /// The uses of `function` and, if it is a PF, of its VFs; none for a function that is not there. Where something that
     /// could tell cannot be read, that is a use as well ([`Because::Unsure`]).
     pub fn of(&mut self, function: PciAddress) -> Vec<Use> {
-        let mut uses = self.of_one(function).unwrap_or_else(|error| vec![Use::unreadable(&error)]);
-        uses.extend(self.of_vfs(function));
-        uses
+        self.of_family(function).into_iter().map(|(_, found)| found).collect()
     }
 
-    /// The uses of the VFs of `pf`.
-    pub fn of_vfs(&mut self, pf: PciAddress) -> Vec<Use> {
+    /// As [`Users::of`], each use with the function that is used.
+    pub fn of_family(&mut self, function: PciAddress) -> Vec<(PciAddress, Use)> {
+        let own = self.of_one(function).unwrap_or_else(|error| vec![Use::unreadable(&error)]);
+        own.into_iter().map(|found| (function, found)).chain(self.of_vfs(function)).collect()
+    }
+
+    /// The uses of the VFs of `pf`, each with its VF.
+    pub fn of_vfs(&mut self, pf: PciAddress) -> Vec<(PciAddress, Use)> {
         let vfs = match vfs(self.host, pf) {
             Ok(vfs) => vfs,
-            Err(error) => return vec![Use::unreadable(&error)],
+            Err(error) => return vec![(pf, Use::unreadable(&error))],
         };
         let mut uses = Vec::new();
         for vf in vfs {
             for mut used in self.of_one(vf).unwrap_or_else(|error| vec![Use::unreadable(&error)]) {
                 used.chain.push(Reason::new("vf-of", format!("{vf} is a VF of {pf}")));
-                uses.push(used);
+                uses.push((vf, used));
             }
         }
         uses

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
+use super::capabilities::{extended, word};
 use super::{Pci, attribute};
 use crate::resources::ObserveError;
 use crate::types::PciAddress;
 
-/// Where extended capabilities begin in a function's configuration space.
-const EXTENDED: usize = 0x100;
 /// Device Serial Number (PCI Express Base Specification, 7.9.3).
-const SERIAL_NUMBER: u16 = 0x0003;
+const SERIAL_NUMBER: u32 = 0x0003;
 
 impl Pci<'_> {
     /// The PCIe device serial number as lspci prints it: `00-15-4d-ff-ff-12-34-56`.
@@ -58,28 +57,11 @@ impl Pci<'_> {
     }
 }
 
-fn word(config: &[u8], at: usize) -> Option<u32> {
-    let bytes = config.get(at..at.checked_add(4)?)?;
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
-}
-
-/// Walks the extended capabilities: each header holds an id (16 bits), a version (4) and the next offset (12).
 fn serial_number(config: &[u8]) -> Option<String> {
-    let mut at = EXTENDED;
-    // A list that is longer than the space has a cycle in it.
-    for _ in 0..(4096 - EXTENDED) / 4 {
-        let header = word(config, at)?;
-        if header & 0xffff == u32::from(SERIAL_NUMBER) {
-            let (low, high) = (word(config, at + 4)?, word(config, at + 8)?);
-            let bytes = (u64::from(high) << 32 | u64::from(low)).to_be_bytes();
-            return Some(bytes.map(|byte| format!("{byte:02x}")).join("-"));
-        }
-        at = usize::try_from(header >> 20).ok()? & !3;
-        if at < EXTENDED {
-            return None;
-        }
-    }
-    None
+    let at = extended(config, SERIAL_NUMBER)?;
+    let (low, high) = (word(config, at + 4)?, word(config, at + 8)?);
+    let bytes = (u64::from(high) << 32 | u64::from(low)).to_be_bytes();
+    Some(bytes.map(|byte| format!("{byte:02x}")).join("-"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! their PF and VFs, nothing else. [`Pci::scan`] is the only call that touches every function, with one attribute
 //! each (`modalias` holds vendor, device, subsystem and class).
 
+mod capabilities;
 mod function;
 mod identity;
 

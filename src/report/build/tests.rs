@@ -73,7 +73,7 @@ const CASES: &[Case] = &[
     (1, |o| followup(o, FollowupOutcome::NoMeans { why: reason("no generator") })),
     (4, |o| {
         let chain = vec![reason("forbidden")];
-        let objection = Objection { subject: "a".to_owned(), chain, lifted_by: LiftedBy::Nothing };
+        let objection = Objection::new("a", chain, LiftedBy::Nothing);
         left(o, "kernel_args", Verdict::Refused(objection));
     }),
     (5, |o| left(o, "kernel_args", Verdict::Stuck { why: reason("booted since") })),

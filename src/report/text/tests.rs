@@ -36,6 +36,7 @@ fn change(step: &'static str, target: &str, before: Option<&str>, after: Option<
         diff: None,
         disruption: Disruption::Nothing,
         reason: Reason::new("test", "the reason"),
+        allowed: Vec::new(),
         causes: vec![Cause {
             items: vec!["0000:03:00.0".to_owned()],
             reason: Reason::new("test", "the reason"),
@@ -139,11 +140,7 @@ fn after_a_run_only_what_is_left_is_shown() {
 fn everything_that_stands_in_the_way_has_its_reason_and_remedy() {
     let reason = || Reason::new("test", "the reason").at("host.yaml:3:5").remedy("do that");
     let (item, origin) = ("a".to_owned(), Some("host.yaml:3:5".to_owned()));
-    let objection = Objection {
-        subject: item.clone(),
-        chain: vec![reason()],
-        lifted_by: LiftedBy::Document("vfs: 0".into()),
-    };
+    let objection = Objection::new(item.clone(), vec![reason()], LiftedBy::Document("vfs: 0".into()));
     let refused = RefusedReport { resource: "sriov", item: item.clone(), origin: origin.clone(), objection };
     let error = ErrorReport::new("modules", None, "cannot read /x".to_owned());
     let blocked = |on| BlockedReport {

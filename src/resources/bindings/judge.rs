@@ -69,7 +69,10 @@ impl State {
         if !to_come && !self.drivers.contains(&claim.driver) {
             return wanted.blocked_by_driver();
         }
-        Verdict::Change(rebind(wanted, facts))
+        let mut change = rebind(wanted, facts);
+        let allowed = self.devices.allowed().iter().filter(|allowed| allowed.function == address);
+        change.allowed = allowed.cloned().collect();
+        Verdict::Change(change)
     }
 
     /// A group can go to a guest only when no host driver uses a function of it (`drivers/iommu/iommu.c`,

@@ -212,9 +212,6 @@ fn in_image(addresses: &[PciAddress], observer: &Observer<'_>) -> Result<Vec<Mod
 
 fn not_ours() -> Objection {
     let text = format!("{PATH} does not begin with reconcile's header, so it is somebody else's");
-    Objection {
-        subject: PATH.to_owned(),
-        chain: vec![Reason::new("foreign-file", text).at(PATH)],
-        lifted_by: LiftedBy::Operator(format!("move {PATH} away or give it another name")),
-    }
+    let lifted_by = LiftedBy::Operator(format!("move {PATH} away or give it another name"));
+    Objection::new(PATH, vec![Reason::new("foreign-file", text).at(PATH)], lifted_by)
 }

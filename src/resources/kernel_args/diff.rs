@@ -18,11 +18,7 @@ pub(super) fn diff(spec: &Spec, state: &State) -> Findings {
         Ok(chain) => Judge::new(spec, state, chain).findings(),
         Err(reasons) => {
             let refused = |item: &Item| {
-                let objection = Objection {
-                    subject: item.name(),
-                    chain: reasons.clone(),
-                    lifted_by: lifted_by(reasons),
-                };
+                let objection = Objection::new(item.name(), reasons.clone(), lifted_by(reasons));
                 ItemVerdict::new(item.name(), Verdict::Refused(objection)).origin(&item.origin)
             };
             Findings { items: spec.items().map(refused).collect(), warnings: Vec::new() }
@@ -68,7 +64,8 @@ impl<'a> Judge<'a> {
         let present = spec.present.iter().zip(wishes.into_iter().map(Question::Present));
         let absent = spec.absent.iter().map(|item| (item, Question::Absent(item.arg.clone())));
         for (item, question) in present.chain(absent) {
-            let objection = judge.objection(item, matches!(question, Question::Present(_)));
+            let withheld = state.withheld.get(&item.name()).cloned();
+            let objection = withheld.or_else(|| judge.objection(item, matches!(question, Question::Present(_))));
             judge.asked.push((item, objection.is_none().then_some(question)));
             if let Some(objection) = objection {
                 judge.refused.insert(item.name(), objection);
@@ -83,11 +80,12 @@ impl<'a> Judge<'a> {
             let text = format!("the document asks for {} and for the opposite, {other}", item.arg);
             let reason = Reason::new("arguments-contradict", text).at(origin);
             let lifted_by = LiftedBy::Document(format!("keep one of {} and {other}", item.arg));
-            return Some(Objection { subject: item.name(), chain: vec![reason], lifted_by });
+            return Some(Objection::new(item.name(), vec![reason], lifted_by));
         }
         let reason = if present { self.chain.chain.unpassable(&item.arg) } else { None }?;
         let chain = vec![reason];
-        Some(Objection { subject: item.name(), lifted_by: lifted_by(&chain), chain })
+        let lifted_by = lifted_by(&chain);
+        Some(Objection::new(item.name(), chain, lifted_by))
     }
 
     fn findings(mut self) -> Findings {
@@ -159,8 +157,11 @@ impl<'a> Judge<'a> {
             }
         }
         // What stays ours is wished for, too.
-        let (goes, stays): (Vec<&Given>, Vec<&Given>) =
-            self.ours().into_iter().partition(|given| self.spec.takes_back.includes(&given.arg));
+        let withheld = |arg: &KernelArg| self.state.withheld.contains_key(&arg.to_string());
+        let (goes, stays): (Vec<&Given>, Vec<&Given>) = self
+            .ours()
+            .into_iter()
+            .partition(|given| self.spec.takes_back.includes(&given.arg) && !withheld(&given.arg));
         let stays: Vec<KernelArg> =
             stays.into_iter().map(|given| given.arg.clone()).filter(|arg| !present.contains(arg)).collect();
         present.extend(stays);
@@ -184,7 +185,8 @@ impl<'a> Judge<'a> {
             let text = format!("the command line would have {then} bytes, and the kernel keeps {}", limit - 1);
             let reason = Reason::new("command-line-too-long", text).remedy("take arguments out of the configuration");
             let chain = vec![reason];
-            Objection { subject: "command line".to_owned(), lifted_by: lifted_by(&chain), chain }
+            let lifted_by = lifted_by(&chain);
+            Objection::new("command line", chain, lifted_by)
         })
     }
 
@@ -369,6 +371,9 @@ impl<'a> Judge<'a> {
         // What is forbidden as well has its verdict already.
         let gone = gone.filter(|given| !self.spec.absent.iter().any(|item| is_meant(&item.arg, &given.arg)));
         gone.map(|given| {
+            if let Some(objection) = self.state.withheld.get(&given.arg.to_string()) {
+                return ItemVerdict::new(given.arg.to_string(), Verdict::Refused(objection.clone()));
+            }
             let reason = Reason::new("argument-taken-back", "the document no longer asks for it").at(&given.at);
             let mut change = self.change(edits, reason);
             if let Some(own) = self.own_file() {

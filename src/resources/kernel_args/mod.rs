@@ -6,14 +6,14 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::boot::{self, BootChain, Detection, MenuEntry, Persisted, Sources};
 use crate::document::Document;
 use crate::engine::{Facts, Means};
 use crate::formats::cmdline::CommandLine;
-use crate::plan::{Followup, Reason};
+use crate::plan::{Followup, Objection, Reason};
 use crate::resources::{Findings, ObserveError, Observer, Resource};
 use crate::types::KernelArg;
 pub use lint::Platform;
@@ -36,6 +36,8 @@ pub struct State {
     owed: bool,
     /// What the lint needs to know about the host.
     platform: Platform,
+    /// What a guard has refused, by item.
+    withheld: BTreeMap<String, Objection>,
 }
 
 /// The boot chain's half.
@@ -111,7 +113,8 @@ impl Resource for KernelArgs {
         let booted = |item: &String| observer.memory.booted_since(Self::KEY, item, boot_id);
         let booted_since = spec.items().map(Item::name).filter(booted).collect();
         let owed = observer.memory.owed.contains_key(&Followup::BootLoader);
-        Ok(State { chain, running, booted_since, owed, platform: Platform::observe(host)? })
+        let (platform, withheld) = (Platform::observe(host)?, observer.facts.withheld(Self::KEY));
+        Ok(State { chain, running, booted_since, owed, platform, withheld })
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {

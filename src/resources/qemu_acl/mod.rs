@@ -231,7 +231,7 @@ fn warning(subject: impl Into<String>, reason: Reason) -> Warning {
 }
 
 fn refused(subject: impl Into<String>, reason: Reason, lifted_by: LiftedBy) -> Objection {
-    Objection { subject: subject.into(), chain: vec![reason], lifted_by }
+    Objection::new(subject, vec![reason], lifted_by)
 }
 
 /// The verdicts about the nodes, or the one that stops the whole setting.
