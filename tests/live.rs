@@ -5,6 +5,8 @@
 
 #[path = "live/mod.rs"]
 mod live;
+#[path = "live/rollback.rs"]
+mod rollback;
 
 use std::time::{Duration, Instant};
 

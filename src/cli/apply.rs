@@ -74,7 +74,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    fn of(outcome: &Outcome) -> Self {
+    pub(super) fn of(outcome: &Outcome) -> Self {
         let changes = outcome.made.iter().any(|made| !made.change.steps.is_empty());
         let runs = outcome.followups.iter().any(FollowupRun::ran);
         let needless = |run: &FollowupRun| matches!(run.outcome, FollowupOutcome::NotNeeded { .. });
@@ -150,12 +150,13 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
     }
     // Held from before the first look to after the last write. A lock file that is there already is locked before the
     // document is read; none is made for a document that is at fault.
-    let present = lock_run(&machine, args, output, RunLock::acquire_present)?;
+    let wait = args.wait.unwrap_or(if args.boot { BOOT_WAIT } else { Duration::ZERO });
+    let present = lock_run(&machine, wait, output, RunLock::acquire_present)?;
     let saved = plan::read(common, args, output)?;
     let read = document(common, saved.as_ref(), output)?;
     let lock = match present {
         Some(lock) => lock,
-        None => lock_run(&machine, args, output, RunLock::acquire)?,
+        None => lock_run(&machine, wait, output, RunLock::acquire)?,
     };
     let left_by_others = recover(&mut machine);
     let mut prepared = Prepared::new(read, machine, output)?;
@@ -176,28 +177,16 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
                 (with_warnings(Mode::DryRun, outcome, &prepared), work)
             }
         };
-        if work == Work::Nothing {
-            output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
-            let memory = std::mem::take(&mut prepared.memory);
-            forgive_boots(&mut prepared.machine, memory, preview.exit_status)
-                .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
-            return Ok(preview.exit_status);
-        }
-        if work == Work::Changes {
-            let asks = !args.yes;
-            match (output.json(), asks) {
-                (false, _) => output.report(&preview, Detail::Everything),
-                // Whoever is asked has to see what about; standard output is for the one document.
-                (true, true) => output.diagnostic(&render(&preview, Detail::Everything)),
-                (true, false) => {}
-            }
-            if asks && !output.ask("Apply these changes?") {
-                if output.json() {
-                    output.document(&preview);
+        match decide(&preview, work, args.yes, "Apply these changes?", output) {
+            Decision::Go(shown) => detail = shown,
+            Decision::Stop(status) => {
+                if work == Work::Nothing {
+                    let memory = std::mem::take(&mut prepared.memory);
+                    forgive_boots(&mut prepared.machine, memory, status)
+                        .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
                 }
-                return Ok(preview.exit_status);
+                return Ok(status);
             }
-            detail = Detail::WhatIsLeft;
         }
     }
     let report = execute(&mut prepared, &selection, args, saved.as_ref(), output)?;
@@ -210,6 +199,39 @@ fn apply(common: &Common, args: &ApplyArgs, output: &Output) -> Result<ExitStatu
         raise_alarm(&report, output);
     }
     Ok(report.exit_status)
+}
+
+/// Whether a run goes on after its preview.
+pub(super) enum Decision {
+    /// It does, and shows so much of its own report.
+    Go(Detail),
+    /// It ends with this status; everything is told.
+    Stop(ExitStatus),
+}
+
+/// Shows what would be done and asks, as far as there is something to be asked about.
+pub(super) fn decide(preview: &Report, work: Work, yes: bool, question: &str, output: &Output) -> Decision {
+    match work {
+        Work::Nothing => {
+            output.report(&Report { mode: Mode::Apply, ..preview.clone() }, Detail::Everything);
+            return Decision::Stop(preview.exit_status);
+        }
+        Work::Bookkeeping => return Decision::Go(Detail::Everything),
+        Work::Changes => {}
+    }
+    match (output.json(), yes) {
+        (false, _) => output.report(preview, Detail::Everything),
+        // Whoever is asked has to see what about; standard output is for the one document.
+        (true, false) => output.diagnostic(&render(preview, Detail::Everything)),
+        (true, true) => {}
+    }
+    if !yes && !output.ask(question) {
+        if output.json() {
+            output.document(preview);
+        }
+        return Decision::Stop(preview.exit_status);
+    }
+    Decision::Go(Detail::WhatIsLeft)
 }
 
 fn execute(
@@ -270,14 +292,13 @@ fn document(common: &Common, saved: Option<&SavedPlan>, output: &Output) -> Resu
     saved.map_or_else(|| read_document(common, output), |saved| plan::documents(saved, output))
 }
 
-/// Takes the run's lock by `acquire`, waiting as the flags say.
-fn lock_run<T>(
+/// Takes the run's lock by `acquire`, which waits so long.
+pub(super) fn lock_run<T>(
     machine: &Machine,
-    args: &ApplyArgs,
+    wait: Duration,
     output: &Output,
     acquire: impl FnOnce(&Machine, Duration, &mut dyn FnMut(Option<u32>)) -> Result<T, LockError>,
 ) -> Result<T, ExitStatus> {
-    let wait = args.wait.unwrap_or(if args.boot { BOOT_WAIT } else { Duration::ZERO });
     let mut waiting = |pid| output.waiting_for_run(pid, wait);
     acquire(machine, wait, &mut waiting).map_err(|error| {
         let status = match error {

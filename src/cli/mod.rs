@@ -3,10 +3,12 @@
 mod apply;
 mod boot;
 mod devices;
+mod history;
 mod output;
 mod plan;
 mod prepare;
 mod recover;
+mod rollback;
 mod schema;
 mod status;
 mod why;
@@ -55,6 +57,10 @@ enum Verb {
     Why(why::WhyArgs),
     /// Note that this boot has reached its target; what the unit reconcile-booted.service runs.
     Booted,
+    /// Show the runs that changed something: when, who, from which document, what, and whether it still stands.
+    History,
+    /// Go back to the state before a run: restore what it and those after it changed, where nobody has changed it since.
+    Rollback(rollback::RollbackArgs),
     /// Print the JSON Schema of the document.
     Schema,
 }
@@ -167,12 +173,17 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatu
         None => apply::run(&cli.common, &cli.apply, &mut output),
         Some(_) if cli.apply.is_given() => {
             let flags = "--dry-run, --yes, --boot, --wait, --out and --plan";
-            output.fail(ExitStatus::Usage, &format!("{flags} belong to the default verb"))
+            output.fail(
+                ExitStatus::Usage,
+                &format!("{flags} belong to the default verb (rollback has its own)"),
+            )
         }
         Some(Verb::Status) => status::run(&cli.common, &mut output),
         Some(Verb::Devices(args)) => devices::run(&cli.common, &args, &mut output),
         Some(Verb::Why(args)) => why::run(&cli.common, &args, &mut output),
         Some(Verb::Booted) => boot::booted(&cli.common, &output),
+        Some(Verb::History) => history::run(&cli.common, &output),
+        Some(Verb::Rollback(args)) => rollback::run(&cli.common, &args, &output),
         Some(Verb::Schema) => schema::run(&mut output),
     }
 }

@@ -11,6 +11,7 @@ mod memory;
 mod plan;
 mod rounds;
 mod saved;
+mod undo;
 pub mod why;
 
 pub use boots::{Boots, SKIPPED_AT_BOOT};
@@ -20,3 +21,4 @@ pub use memory::{Memory, Owed, Owned, PersistedAt};
 pub use plan::{Judged, Plan, Scope, Selection, executable, memory_lost, plan};
 pub use rounds::{ChangeOutcome, Engine, Failure, MadeChange, Outcome, Progress, RunError, Silent};
 pub use saved::{SavedPlan, SavedPlanError};
+pub use undo::{Undo, UndoError};

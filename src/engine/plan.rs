@@ -78,7 +78,7 @@ impl Plan {
         self.resources.iter().flat_map(|judged| judged.items.iter().map(|item| (judged.resource, item)))
     }
 
-    fn items_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut ItemVerdict)> {
+    pub(super) fn items_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut ItemVerdict)> {
         self.resources
             .iter_mut()
             .flat_map(|judged| judged.items.iter_mut().map(|item| (judged.resource, item)))

@@ -180,7 +180,7 @@ fn is_rest_of_failed(identity: &Identity, tried: &BTreeMap<Identity, usize>, mad
 }
 
 /// The outcome of a change of which nothing came, with what the kernel has to say about it.
-fn no_effect(change: &Change, host: &dyn Host) -> ChangeOutcome {
+pub(super) fn no_effect(change: &Change, host: &dyn Host) -> ChangeOutcome {
     let function = change.steps.iter().find_map(execute::function_of);
     ChangeOutcome::NoEffect {
         kernel_log: function.map_or_else(Vec::new, |function| host.kernel_log(function)),

@@ -26,7 +26,7 @@ pub fn unified(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> Strin
 }
 
 /// The unified diff of a file that is put back, with what else differs than its content in words.
-pub(super) fn restored(path: &str, before: &FileState, after: &FileState) -> String {
+pub(crate) fn restored(path: &str, before: &FileState, after: &FileState) -> String {
     let mut text = unified(path, before.bytes(), after.bytes());
     let (
         FileState::File { mode, uid, gid, xattrs, .. },

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::plan::{Blocker, Consented, Disruption, Followup, Objection, Phase, Reason, Warning};
 
 pub use build::{Mode, build, refusal};
+pub(crate) use diff::restored;
 pub use diff::unified;
 pub use facts::facts_as_text;
 pub use status::ExitStatus;

@@ -259,6 +259,12 @@ impl State {
                     format!("sriov no longer names {pf}: back to {} as before reconcile", count(before));
                 count_change(pf, facts, before, restored, Reason::new("taken-back", text))
             }
+            (Some(facts), _) if self.probing_restored(pf, facts).is_some() => {
+                // A run that was killed between the two writes leaves the attribute without the count.
+                let steps = self.probing_restored(pf, facts).map(|(step, _)| step).into_iter().collect();
+                let text = format!("sriov no longer names {pf}: its VFs may be probed again as before reconcile");
+                Change::new(Phase::Live, steps, Disruption::Nothing, Reason::new("taken-back", text))
+            }
             _ => {
                 let text = format!("the VF count of {pf} is no longer what reconcile wrote");
                 Change::bookkeeping(Reason::new("given-up", text))
@@ -278,18 +284,13 @@ fn count_change(
     reason: Reason,
 ) -> Change {
     let current = facts.sriov.map_or(0, |sriov| sriov.current);
-    let path = attribute(pf, "sriov_numvfs");
-    let deadline = BASE_DEADLINE + DEADLINE_PER_VF * u32::from(current.max(vfs));
-    let write = |before: u16, value: u16| {
-        Step::attr(path.clone(), Some(before.to_string()), value.to_string(), deadline)
-    };
     let mut steps: Vec<Step> = probing.into_iter().collect();
     if current != vfs {
         if current > 0 {
-            steps.push(write(current, 0));
+            steps.push(write_count(pf, current, 0));
         }
         if vfs > 0 {
-            steps.push(write(0, vfs));
+            steps.push(write_count(pf, 0, vfs));
         }
     }
     let disruption = match current {
@@ -303,6 +304,12 @@ fn count_change(
         change.disturbs.extend(facts.vfs.iter().flatten().map(|vf| Subject::Function(*vf)));
     }
     change
+}
+
+/// Writes another count; the kernel takes one of them to be 0.
+pub(crate) fn write_count(pf: PciAddress, before: u16, value: u16) -> Step {
+    let deadline = BASE_DEADLINE + DEADLINE_PER_VF * u32::from(before.max(value));
+    Step::attr(attribute(pf, "sriov_numvfs"), Some(before.to_string()), value.to_string(), deadline)
 }
 
 /// Keeps the kernel from probing the VFs to come, where it would.

@@ -7,10 +7,13 @@
 //!
 //! Numbers order generations, not times: clocks go backwards.
 
+mod history;
 mod moment;
 mod read;
 mod record;
 
+pub use history::{Standing, standings, summary};
 pub use moment::Moment;
 pub use read::{Damaged, FollowupRecord, Generation, RoundRecord, StepRecord, StepState};
+pub(in crate::engine) use record::rebound;
 pub use record::{DocumentText, Entry, Header, Kind, Left, RecordedChange, Round, Who};

@@ -184,12 +184,14 @@ pub(super) fn set_override(facts: &FunctionFacts, value: &str) -> Step {
     Step::quick_attr(attribute(facts.function.address, "driver_override"), Some(before), value)
 }
 
-pub(super) fn unbind(address: PciAddress, driver: &DriverName) -> Step {
+/// Takes a function from its driver.
+pub(crate) fn unbind(address: PciAddress, driver: &DriverName) -> Step {
     let path = Path::new(pci::DRIVERS).join(driver.as_str()).join("unbind");
     Step::attr(path, None, address.to_string(), DEADLINE)
 }
 
-pub(super) fn probe(address: PciAddress) -> Step {
+/// Has the kernel look for a function's driver.
+pub(crate) fn probe(address: PciAddress) -> Step {
     Step::attr(pci::DRIVERS_PROBE, None, address.to_string(), DEADLINE)
 }
 

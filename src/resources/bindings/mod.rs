@@ -22,6 +22,7 @@ use crate::host::pci::{self, Pci};
 use crate::plan::{ItemVerdict, Reason};
 use crate::types::{DriverName, IommuGroup, ModuleName, PciAddress};
 pub use rules::PATH as RULES;
+pub(crate) use judge::{probe, unbind};
 use rules::Rules;
 
 /// Bindings of functions to drivers.
