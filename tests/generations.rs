@@ -101,3 +101,25 @@ fn a_generation_that_was_never_begun_is_taken_away() {
     assert_eq!(names, [1]);
     assert!(!never.join(".reconcile-0000002a00000001.tmp").exists());
 }
+
+#[test]
+fn the_last_twenty_are_kept_and_the_clock_does_not_matter() {
+    let place = Place::example("x520");
+    let apply = |item: usize| {
+        fs::write(place.path("host.yaml"), format!("version: 1\nblacklist: [floppy{item}]\n")).unwrap();
+        place.run("--yes");
+    };
+    apply(0);
+    // Made by a clock that stood in the future.
+    let header = place.path(GENERATIONS).join("1/generation.json");
+    let text = fs::read_to_string(&header).unwrap();
+    let when = text.lines().find(|line| line.contains("\"when\"")).unwrap();
+    fs::write(&header, text.replace(when, "  \"when\": 4102444800,")).unwrap();
+    (1..20).for_each(apply);
+    let numbers = || place.generations().iter().map(|generation| generation.number).collect::<Vec<_>>();
+    assert_eq!(numbers(), (1..=20).collect::<Vec<u32>>());
+    (20..23).for_each(apply);
+    assert_eq!(numbers(), (4..=23).collect::<Vec<u32>>());
+    let back = reconcile(place.0.path(), ["--root", "host", "rollback", "4", "--yes"]);
+    assert!(back.stdout.contains("floppy3"), "{}{}", back.stdout, back.stderr);
+}

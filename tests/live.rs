@@ -3,6 +3,10 @@
 //! How such a machine works is told in `live/mod.rs`.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, missing_docs, unreachable_pub)]
 
+#[path = "support/calls.rs"]
+mod calls;
+#[path = "live/crash.rs"]
+mod crash;
 #[path = "live/mod.rs"]
 mod live;
 #[path = "live/rollback.rs"]

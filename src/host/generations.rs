@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::root::{Root, again, sync};
 use super::{HostError, Machine, ReadHost, StepError, replace, state_store};
-use crate::engine::generations::{Damaged, Entry, Generation, Header, Moment};
+use crate::engine::generations::{Damaged, Entry, Generation, Header, Kind, Moment};
 use crate::plan::FileState;
 
 /// Where the generations lie, as seen from the host's root.
@@ -32,7 +32,7 @@ pub(super) enum Recording {
     /// The first entry will begin a generation with this header.
     Planned(Box<Header>),
     /// Entries go to this journal.
-    Open { number: u32, journal: OwnedFd },
+    Open { number: u32, journal: OwnedFd, boot_id: Option<String> },
 }
 
 impl Recording {
@@ -43,10 +43,16 @@ impl Recording {
                 return Ok(());
             }
             let (number, journal) = begin(root, header)?;
-            *self = Self::Open { number, journal };
+            *self = Self::Open { number, journal, boot_id: header.boot_id.clone() };
         }
         match self {
-            Self::Open { number, journal } => append(journal, *number, entry),
+            Self::Open { number, journal, boot_id } => {
+                append(journal, *number, entry)?;
+                if matches!(entry, Entry::Finished { .. }) {
+                    prune(root, boot_id.as_deref())?;
+                }
+                Ok(())
+            }
             Self::Off | Self::Planned(_) => Ok(()),
         }
     }
@@ -164,6 +170,34 @@ pub(super) fn mark_interrupted(machine: &Machine, number: u32) -> Result<(), Ste
     // Its last line may be torn.
     replace::write_all(&journal, b"\n").map_err(|error| HostError::new("write", &path, error))?;
     append(&journal, number, &Entry::Interrupted { when: Moment::now() })
+}
+
+/// How many generations are kept that were not made by the unit at boot, and how many in all.
+const KEPT: usize = 20;
+const MOST: usize = 200;
+
+/// Removes the oldest generations, beyond what is kept. Those of this boot stay: what they made may wait for the next.
+fn prune(root: &Root, boot_id: Option<&str>) -> Result<(), HostError> {
+    let names = root.list(Path::new(DIRECTORY)).map_err(|errno| HostError::new("list", DIRECTORY, errno))?;
+    let numbers = numbers(names);
+    if numbers.len() <= KEPT {
+        return Ok(());
+    }
+    let mut asked_for = 0;
+    for (newer, number) in numbers.iter().rev().enumerate() {
+        let header = root.read_file(&directory_of(*number).join(HEADER)).ok();
+        let header: Option<Header> = header.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let (kind, then) = header.map(|header| (header.kind, header.boot_id)).unzip();
+        asked_for += usize::from(kind != Some(Kind::Boot));
+        let this_boot = then.flatten().is_some_and(|then| Some(then.as_str()) == boot_id);
+        if (asked_for > KEPT || newer >= MOST) && !this_boot {
+            return numbers
+                .iter()
+                .filter(|older| *older <= number)
+                .try_for_each(|older| remove(root, *older));
+        }
+    }
+    Ok(())
 }
 
 /// Removes a generation, its header first: without that it counts as never begun.

@@ -3,6 +3,7 @@
 // Every test program compiles this module and uses its own part of it.
 #![allow(dead_code)]
 
+pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod described;
 pub(crate) mod pci_tree;
