@@ -85,9 +85,14 @@ impl Devices {
         }
         if pin.mac.is_some() {
             let macs = pci.macs(address)?;
-            // On a vfio driver a function has no network interface, so that its MAC address cannot be read.
-            let on_vfio = self.function(address).and_then(|facts| facts.driver.as_ref());
-            if !(macs.is_empty() && on_vfio.is_some_and(DriverName::is_vfio)) {
+            // On a vfio driver a function has no network interface, so that its MAC address cannot be read; nor where it is
+            // on its way there, as a run leaves it that is killed between unbinding and probing.
+            let is_vfio = |name: &str| name.parse().is_ok_and(|driver: DriverName| driver.is_vfio());
+            let for_vfio = self.function(address).is_some_and(|facts| match &facts.driver {
+                Some(driver) => driver.is_vfio(),
+                None => facts.driver_override.as_deref().is_some_and(is_vfio),
+            });
+            if !(macs.is_empty() && for_vfio) {
                 check("mac", pin.mac.clone(), macs);
             }
         }
