@@ -25,7 +25,7 @@
 //! | [`document`] | the desired state: YAML to typed values with places, joining, lint, schema |
 //! | [`types`] | checked newtypes: addresses, ids, names |
 //! | [`formats`] | text to value and back, lossless, no I/O: modprobe.d, modules-load.d, kernel command line, shell assignments, grub.cfg, virConf, cpio and its compressions |
-//! | [`host`] | the only door to the machine: real, rooted, simulated; PCI inventory; who uses a function |
+//! | [`host`] | the only door to the machine: real, rooted, simulated; PCI inventory; what the host itself needs |
 //! | [`facts`] | firmware and kernel facts that `status` shows, one file each |
 //! | [`resources`] | what a host is made of, one file each in the same shape |
 //! | [`boot`] | boot chains: where kernel arguments persist and what each entry will pass |

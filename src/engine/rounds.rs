@@ -242,7 +242,8 @@ impl Engine<'_> {
         Ok(Outcome { made, ahead: Vec::new(), followups, last, facts })
     }
 
-    fn observe(&mut self, host: &dyn Host) -> Result<(Plan, Facts), RunError> {
+    fn observe(&mut self, host: &mut dyn Host) -> Result<(Plan, Facts), RunError> {
+        host.look_again();
         let facts =
             Facts::gather(self.document, host.as_read(), self.scan.clone()).map_err(RunError::Facts)?;
         self.scan.clone_from(&facts.devices.scan);

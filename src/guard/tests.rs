@@ -59,15 +59,17 @@ impl ReadHost for Facts {
 /// PF 0000:04:00.0 with the VF 0000:04:00.1 in group 45, which pid 123 has open.
 fn guest() -> Facts {
     Facts {
-        texts: [("/proc/123/comm", "qemu\n")].into(),
+        texts: [("/proc/123/comm", "qemu\n"), ("/proc/self/mountinfo", ""), ("/proc/net/route", "")].into(),
         links: [
             ("/sys/bus/pci/devices/0000:04:00.0/virtfn0", "../0000:04:00.1"),
             ("/sys/bus/pci/devices/0000:04:00.1/iommu_group", "../../kernel/iommu_groups/45"),
+            ("/sys/bus/pci/devices/0000:04:00.1/physfn", "../0000:04:00.0"),
             ("/proc/123/fd/7", "/dev/vfio/45"),
         ]
         .into(),
         lists: [
             ("/sys/bus/pci/devices/0000:04:00.0", &["virtfn0"][..]),
+            ("/sys/kernel/iommu_groups/45/devices", &["0000:04:00.1"]),
             ("/proc", &["123", "self"]),
             ("/proc/123/fd", &["7"]),
         ]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -18,7 +19,7 @@ use super::interrupts::Interrupts;
 use super::kernel_log::KernelLog;
 use super::root::Root;
 use super::stuck::{self, StuckWrite};
-use super::{FileKind, Host, HostError, Reach, ReadHost, StepError};
+use super::{FileKind, Host, HostError, Needs, Reach, ReadHost, StepError};
 use super::{command, package_manager, replace, state_store, udev};
 use crate::engine::Memory;
 use crate::engine::generations::{Entry, Generation, Header};
@@ -48,6 +49,8 @@ pub struct Machine {
     stuck: RefCell<Option<Vec<StuckWrite>>>,
     interrupts: Option<Interrupts>,
     recording: Recording,
+    /// What the host needs, as it was at the last look.
+    needs: RefCell<Option<Arc<Needs>>>,
 }
 
 impl Machine {
@@ -68,6 +71,7 @@ impl Machine {
             stuck: RefCell::default(),
             interrupts: None,
             recording: Recording::default(),
+            needs: RefCell::default(),
         })
     }
 
@@ -201,6 +205,13 @@ fn teller<'a>(progress: &'a mut Option<LongSteps>, step: &'a Step) -> impl FnMut
 }
 
 impl ReadHost for Machine {
+    fn needs(&self) -> Option<Arc<Needs>> {
+        let known = self.needs.borrow().clone();
+        let needs = known.unwrap_or_else(|| Arc::new(Needs::read(self, self.reach)));
+        self.needs.replace(Some(Arc::clone(&needs)));
+        Some(needs)
+    }
+
     fn reach(&self) -> Reach {
         self.reach
     }
@@ -286,6 +297,10 @@ impl Host for Machine {
                 command::run(argv, Duration::from_millis(*deadline_ms), self.interrupts.as_ref(), &mut tell)
             }
         }
+    }
+
+    fn look_again(&mut self) {
+        self.needs.take();
     }
 
     fn remember(&mut self, memory: &Memory) -> Result<(), StepError> {

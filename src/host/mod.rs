@@ -13,7 +13,6 @@ mod errno;
 mod error;
 pub mod generations;
 mod images;
-mod in_use;
 mod interrupts;
 mod kernel_log;
 pub mod kernels;
@@ -21,6 +20,7 @@ pub mod kmod;
 pub mod libvirt;
 mod lock;
 mod machine;
+mod needs;
 mod package_manager;
 pub mod pci;
 pub mod pci_ids;
@@ -36,16 +36,17 @@ mod xattrs;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
 pub use empty::EmptyHost;
 pub use error::{HostError, StepError, probe_failure};
-pub use in_use::{UNKNOWN_USE, Use, Users};
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
 pub use machine::{LongSteps, Machine};
+pub use needs::{Needs, UNKNOWN_USE, Use, Users};
 pub use pci::Pci;
 pub use recording::RecordingHost;
 pub use simulated::SimulatedHost;
@@ -126,6 +127,11 @@ pub trait ReadHost {
         self.read(path)?.map(|bytes| images::unpack(path, &mut bytes.as_slice())).transpose()
     }
 
+    /// What the host needs, where this remembers it; `None` where it has to be read ([`Needs::read`]).
+    fn needs(&self) -> Option<Arc<Needs>> {
+        None
+    }
+
     /// A file's or attribute's text without the final newline; bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
@@ -160,6 +166,9 @@ pub trait Host: ReadHost {
     /// # Errors
     /// When the step could not be made; a file is then still what it was.
     fn execute(&mut self, step: &Step) -> Result<(), StepError>;
+
+    /// Forgets what was remembered of the host's own needs: time has passed, or something has changed.
+    fn look_again(&mut self) {}
 
     /// Makes the memory durable: on return it survives a crash.
     ///

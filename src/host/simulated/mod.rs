@@ -9,18 +9,19 @@ mod overlay;
 mod paths;
 mod sriov;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
 use super::pci::{self, Function};
-use super::{FileKind, Host, HostError, Reach, ReadHost, StepError, images};
+use super::{FileKind, Host, HostError, Needs, Reach, ReadHost, StepError, images};
 use crate::engine::Memory;
 use crate::engine::generations::Entry;
 use crate::initramfs::{self, Image};
@@ -43,6 +44,8 @@ pub struct SimulatedHost<'a> {
     natives: BTreeMap<PciAddress, DriverName>,
     /// The images that were rebuilt.
     images: BTreeMap<PathBuf, Rc<Image>>,
+    /// What the host below needs: who uses what does not change while it is read through.
+    needs: OnceCell<Arc<Needs>>,
     /// Modification time of the last file written; later than that of any file of the host below.
     clock_ns: i64,
 }
@@ -63,6 +66,7 @@ impl<'a> SimulatedHost<'a> {
             links: RefCell::default(),
             natives: BTreeMap::new(),
             images: BTreeMap::new(),
+            needs: OnceCell::new(),
             // Far in the future, so that what a step writes is newer than what stands there.
             clock_ns: i64::MAX / 2,
         }
@@ -297,6 +301,12 @@ fn masked<'a>(given: &'a Path, canonical: &'a Path) -> &'a Path {
 }
 
 impl ReadHost for SimulatedHost<'_> {
+    fn needs(&self) -> Option<Arc<Needs>> {
+        // What a tree lacks stays a fact of that tree, also while it is taken for a machine.
+        let read = || self.below.needs().unwrap_or_else(|| Arc::new(Needs::read(self, self.below.reach())));
+        Some(Arc::clone(self.needs.get_or_init(read)))
+    }
+
     fn reach(&self) -> Reach {
         self.reach
     }
