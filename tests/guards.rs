@@ -49,10 +49,11 @@ impl Look {
 /// A tree with these descriptions, one laid over the other, and the dry run on it.
 fn look(descriptions: &[&str], document: Option<&Path>) -> Look {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut tree = Described::new(&place.path().join("host"));
+    let mut tree = Described::default();
     for description in descriptions {
         tree.lay(description, &repository().join("tests/guards/bases"));
     }
+    tree.write(&place.path().join("host"));
     let file = place.path().join("host.yaml");
     match document {
         Some(document) => drop(fs::copy(document, &file).expect("the case's document")),

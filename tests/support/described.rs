@@ -11,12 +11,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A tree that is being built.
-#[derive(Debug)]
+use reconcile::host::SimulatedHost;
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    File(String),
+    Link(String),
+    Directory,
+}
+
+/// A tree that is being described.
+#[derive(Debug, Default)]
 pub(crate) struct Described {
-    root: PathBuf,
+    nodes: BTreeMap<String, Node>,
     /// Directories in sysfs by the name that statements use: an address, a block device, an interface.
     places: BTreeMap<String, String>,
     /// `8:2` by block device.
@@ -71,10 +81,31 @@ impl<'a> Words<'a> {
 }
 
 impl Described {
-    /// An empty tree at `root`.
-    pub(crate) fn new(root: &Path) -> Self {
+    /// Writes the tree into the directory `root`.
+    pub(crate) fn write(&self, root: &Path) {
         fs::create_dir_all(root).expect("the tree's root");
-        Self { root: root.to_owned(), places: BTreeMap::new(), numbers: BTreeMap::new(), given: Vec::new() }
+        for (path, node) in &self.nodes {
+            let real = root.join(path.trim_start_matches('/'));
+            let parent = real.parent().expect("a directory");
+            fs::create_dir_all(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+            let made = match node {
+                Node::File(text) => fs::write(&real, text),
+                Node::Link(target) => symlink(target, &real),
+                Node::Directory => fs::create_dir_all(&real),
+            };
+            made.unwrap_or_else(|error| panic!("{}: {error}", real.display()));
+        }
+    }
+
+    /// Lays the tree over a host in memory.
+    pub(crate) fn put(&self, host: &mut SimulatedHost<'_>) {
+        for (path, node) in &self.nodes {
+            match node {
+                Node::File(text) => host.put_file(path, text.as_str()),
+                Node::Link(target) => host.put_link(path, target),
+                Node::Directory => host.put_directory(path),
+            }
+        }
     }
 
     /// Lays a description over what is there; `bases` is the directory of the named base trees.
@@ -128,7 +159,7 @@ impl Described {
     }
 
     /// `/path = text`, `/path += text`, `/path -> target`, `/path/`.
-    fn plain_file(&self, line: &str) {
+    fn plain_file(&mut self, line: &str) {
         assert!(line.starts_with('/'), "no statement: {line}");
         if let Some((path, text)) = line.split_once(" += ") {
             self.append(path, text);
@@ -143,10 +174,6 @@ impl Described {
         }
     }
 
-    fn real(&self, path: &str) -> PathBuf {
-        self.root.join(self.expanded(path).trim_start_matches('/'))
-    }
-
     /// `/@sda/size`: a path below the directory of something that was described.
     fn expanded(&self, path: &str) -> String {
         let Some(rest) = path.strip_prefix("/@") else { return path.to_owned() };
@@ -154,55 +181,58 @@ impl Described {
         format!("{}/{rest}", self.place(name))
     }
 
-    fn file(&self, path: &str, content: &str) {
-        let real = self.real(path);
-        fs::create_dir_all(real.parent().expect("a directory")).expect("a directory can be made");
-        if real.is_symlink() {
-            fs::remove_file(&real).expect("the link can be replaced");
+    fn set(&mut self, path: &str, node: Node) {
+        let path = self.expanded(path);
+        self.nodes.insert(path.trim_end_matches('/').to_owned(), node);
+    }
+
+    fn text(&self, path: &str) -> Option<&str> {
+        match self.nodes.get(&self.expanded(path)) {
+            Some(Node::File(text)) => Some(text),
+            _ => None,
         }
-        fs::write(&real, content).unwrap_or_else(|error| panic!("{}: {error}", real.display()));
     }
 
-    fn append(&self, path: &str, line: &str) {
-        let before = fs::read_to_string(self.real(path)).unwrap_or_default();
-        self.file(path, &format!("{before}{line}\n"));
+    fn file(&mut self, path: &str, content: &str) {
+        self.set(path, Node::File(content.to_owned()));
     }
 
-    fn directory(&self, path: &str) {
-        fs::create_dir_all(self.real(path)).expect("a directory can be made");
+    fn append(&mut self, path: &str, line: &str) {
+        let before = self.text(path).unwrap_or_default();
+        let content = format!("{before}{line}\n");
+        self.file(path, &content);
     }
 
-    fn link(&self, path: &str, target: &str) {
-        let real = self.real(path);
-        fs::create_dir_all(real.parent().expect("a directory")).expect("a directory can be made");
-        if real.is_symlink() {
-            fs::remove_file(&real).expect("the link can be replaced");
-        }
-        symlink(target, &real).unwrap_or_else(|error| panic!("{}: {error}", real.display()));
+    fn directory(&mut self, path: &str) {
+        self.set(path, Node::Directory);
+    }
+
+    fn link(&mut self, path: &str, target: &str) {
+        self.set(path, Node::Link(target.to_owned()));
     }
 
     /// A link as sysfs has them: relative, to a directory given from the root.
-    fn sys_link(&self, path: &str, target: &str) {
+    fn sys_link(&mut self, path: &str, target: &str) {
         let depth = path.trim_matches('/').split('/').count() - 1;
         self.link(path, &format!("{}{}", "../".repeat(depth), target.trim_start_matches('/')));
     }
 
-    fn remove(&self, path: &str) {
-        let real = self.real(path);
-        let removed = if real.is_dir() && !real.is_symlink() {
-            fs::remove_dir_all(&real)
-        } else {
-            fs::remove_file(&real)
-        };
-        removed.unwrap_or_else(|error| panic!("{}: {error}", real.display()));
+    /// Takes away what stands at a path, and everything below it.
+    fn remove(&mut self, path: &str) {
+        let path = self.expanded(path);
+        let below = format!("{}/", path.trim_end_matches('/'));
+        let before = self.nodes.len();
+        self.nodes.retain(|known, _| *known != path && !known.starts_with(&below));
+        assert!(self.nodes.len() < before, "nothing stands at {path}");
     }
 
     /// Takes the lines with `text` out of a file; there must be one.
-    fn without(&self, path: &str, text: &str) {
-        let before = fs::read_to_string(self.real(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    fn without(&mut self, path: &str, text: &str) {
+        let before = self.text(path).unwrap_or_else(|| panic!("no file {path}"));
         let kept: Vec<&str> = before.lines().filter(|line| !line.contains(text)).collect();
         assert!(kept.len() < before.lines().count(), "{path} has no line with {text}");
-        self.file(path, &kept.iter().map(|line| format!("{line}\n")).collect::<String>());
+        let content: String = kept.iter().map(|line| format!("{line}\n")).collect();
+        self.file(path, &content);
     }
 
     /// The directory of something described, as `/sys/devices/...`. A path below it may follow.

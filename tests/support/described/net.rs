@@ -57,9 +57,10 @@ impl Described {
         }
     }
 
-    fn append_word(&self, path: &str, word: &str) {
-        let before = std::fs::read_to_string(self.real(path)).unwrap_or_default();
-        self.file(path, format!("{} {word}\n", before.trim()).trim_start());
+    fn append_word(&mut self, path: &str, word: &str) {
+        let before = self.text(path).unwrap_or_default();
+        let content = format!("{} {word}\n", before.trim());
+        self.file(path, content.trim_start());
     }
 
     /// `address NAME IP/LENGTH [scope=20] [flags=80]`; `noroute` leaves the connected route out
@@ -68,7 +69,7 @@ impl Described {
         let length: u32 = length.parse().expect("a prefix length");
         match ip.parse().expect("an address") {
             IpAddr::V4(ip) => {
-                if self.real("/proc/net/fib_trie").exists() {
+                if self.text("/proc/net/fib_trie").is_some() {
                     self.append("/proc/net/fib_trie", &format!("     |-- {ip}\n        /32 host LOCAL"));
                 } else {
                     let text = format!("Local:\n     |-- {ip}\n        /32 host LOCAL\n");
@@ -80,8 +81,8 @@ impl Described {
                 }
             }
             IpAddr::V6(ip) => {
-                let index = std::fs::read_to_string(self.real(&format!("{}/ifindex", self.place(name))));
-                let index: u32 = index.expect("ifindex").trim().parse().expect("a number");
+                let index = self.text(&format!("{}/ifindex", self.place(name))).expect("ifindex");
+                let index: u32 = index.trim().parse().expect("a number");
                 let link_local = ip.segments()[0] == 0xfe80;
                 let scope = words.option("scope").unwrap_or(if link_local { "20" } else { "00" });
                 let flags = words.option("flags").unwrap_or("80");
@@ -131,8 +132,8 @@ impl Described {
         }
     }
 
-    fn route4(&self, name: &str, network: Ipv4Addr, length: u32, gateway: Ipv4Addr, flags: &str) {
-        if !self.real("/proc/net/route").exists() {
+    fn route4(&mut self, name: &str, network: Ipv4Addr, length: u32, gateway: Ipv4Addr, flags: &str) {
+        if self.text("/proc/net/route").is_none() {
             self.file("/proc/net/route", &format!("{ROUTES}\n"));
         }
         let swapped = |bits: u32| format!("{:08X}", bits.swap_bytes());
@@ -145,7 +146,7 @@ impl Described {
         self.append("/proc/net/route", &line);
     }
 
-    fn route6(&self, name: &str, network: Ipv6Addr, length: u32, gateway: Ipv6Addr, flags: &str) {
+    fn route6(&mut self, name: &str, network: Ipv6Addr, length: u32, gateway: Ipv6Addr, flags: &str) {
         let line = format!(
             "{} {length:02x} {} 00 {} 00000400 00000001 00000000 {flags} {name:>8}",
             hex(network),

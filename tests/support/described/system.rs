@@ -17,7 +17,7 @@ impl Described {
     /// `swap SOURCE`, or `swap PATH file`
     pub(super) fn swap(&mut self, words: &Words<'_>) {
         let kind = if words.has("file") { "file" } else { "partition" };
-        if !self.real("/proc/swaps").exists() {
+        if self.text("/proc/swaps").is_none() {
             self.file("/proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
         }
         self.append("/proc/swaps", &format!("{}\t{kind}\t1048572\t0\t-2", words.at(0)));
