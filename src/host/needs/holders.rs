@@ -141,7 +141,11 @@ impl Graph<'_> {
         let comm = self.host.text(&directory.join("comm")).ok().flatten();
         let comm = comm.unwrap_or_else(|| "a process".to_owned());
         let command = self.host.read(&directory.join("cmdline")).ok().flatten().unwrap_or_default();
-        let guest = guest_name(&String::from_utf8_lossy(&command));
+        let command = String::from_utf8_lossy(&command);
+        let guest = guest_name(&command);
+        // The kernel cuts names off after 15 bytes.
+        let program = command.split('\0').next().and_then(|program| program.rsplit('/').next());
+        let comm = program.filter(|program| program.starts_with(&comm)).map_or(comm.clone(), str::to_owned);
         let name = match &guest {
             Some(guest) => format!("the guest {guest} ({comm}, pid {pid})"),
             None => format!("{comm} (pid {pid})"),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::graph::{Graph, Step, Steps, Thing, behind};
-use super::{listed, sysfs};
+use super::{UNKNOWN_USE, listed, sysfs};
 use crate::host::HostError;
 
 const CLASS: &str = "/sys/class/net";
@@ -105,10 +105,11 @@ impl Graph<'_> {
         if outward.is_empty() {
             return Ok(Vec::new());
         }
-        let text = format!("{name} is a port of Open vSwitch, which sends by {}", listed(&outward));
         let sure = outward.len() == 1;
+        let (code, by) = if sure { ("switched", "by") } else { (UNKNOWN_USE, "by one of") };
+        let text = format!("{name} is a port of Open vSwitch, which sends {by} {}", listed(&outward));
         let to = outward.into_iter().map(Thing::Interface).collect();
-        Ok(vec![Step { sure, ..Step::new("switched", text, to) }])
+        Ok(vec![Step { sure, ..Step::new(code, text, to) }])
     }
 
     fn is_leaf(&self, directory: &Path) -> Result<bool, HostError> {

@@ -104,11 +104,13 @@ impl Needs {
     /// On a tree (`reach`) a missing file is a fact, on a machine it is not.
     pub fn read(host: &dyn ReadHost, reach: Reach) -> Self {
         let mut graph = Graph::new(host, reach);
+        network::add_defaults(&mut graph);
+        session::add(&mut graph);
+        let told = graph.reached.clone();
+        network::add_addresses(&mut graph, &told);
         storage::add(&mut graph);
         fstab::add(&mut graph);
         storage::add_active(&mut graph);
-        network::add(&mut graph);
-        session::add(&mut graph);
         console::add(&mut graph);
         holders::add(&mut graph);
         libvirt::add(&mut graph);

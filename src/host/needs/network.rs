@@ -1,5 +1,6 @@
 //! Default routes, and addresses on interfaces that are up.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Scope;
@@ -11,7 +12,8 @@ use crate::plan::{Because, Reason};
 /// `IFF_UP` (include/uapi/linux/if.h).
 const IFF_UP: u32 = 1;
 
-pub(super) fn add(graph: &mut Graph<'_>) {
+/// Default routes.
+pub(super) fn add_defaults(graph: &mut Graph<'_>) {
     let mut defaults: Vec<(String, &str)> =
         graph.routes.defaults().map(|route| (route.interface.clone(), route.protocol())).collect();
     defaults.sort_unstable();
@@ -22,10 +24,14 @@ pub(super) fn add(graph: &mut Graph<'_>) {
         let head = Reason::new("default-route", text).remedy(remedy);
         graph.need(Because::DefaultRoute, head, vec![Thing::Interface(interface)]);
     }
+}
+
+/// Addresses; not those of interfaces in `told`: who gives up the default route gives up the address that it has.
+pub(super) fn add_addresses(graph: &mut Graph<'_>, told: &BTreeSet<Thing>) {
     let mut last = String::new();
     for (interface, what) in graph.routes.reachable() {
         // One is enough: what takes the interface takes them all.
-        if interface == last {
+        if interface == last || told.contains(&Thing::Interface(interface.clone())) {
             continue;
         }
         let up = graph.is_up(&interface);

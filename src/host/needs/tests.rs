@@ -244,18 +244,18 @@ fn a_port_of_open_vswitch_may_carry_the_default_route() {
     assert_eq!(fixture.texts("0000:03:00.0"), [""; 0]);
     fixture.put("/proc/net/route", "head\nbr-ex 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n");
     let through = |ports: &str| {
-        format!("br-ex; br-ex is a port of Open vSwitch, which sends by {ports}; eth0 is behind 0000:03:00.0")
+        format!("br-ex; br-ex is a port of Open vSwitch, which sends {ports}; eth0 is behind 0000:03:00.0")
     };
     assert_eq!(
         fixture.texts("0000:03:00.0"),
-        [format!("default-route: the IPv4 default route leaves by {}", through("eth0"))]
+        [format!("default-route: the IPv4 default route leaves by {}", through("by eth0"))]
     );
     fixture.interface(&format!("{}/net/eth1", fixture.function("0000:03:00.1")));
     fixture
         .link("/sys/devices/pci0000:00/0000:03:00.1/net/eth1/master", "/sys/devices/virtual/net/ovs-system");
     assert_eq!(
         fixture.texts("0000:03:00.0"),
-        [format!("unsure: the IPv4 default route leaves by {}", through("eth0 and eth1"))]
+        [format!("unsure: the IPv4 default route leaves by {}", through("by one of eth0 and eth1"))]
     );
 }
 
