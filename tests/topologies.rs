@@ -41,6 +41,7 @@ fn run(model: &Model, document: &str) -> Outcome {
         progress: &mut Silent,
         wait: Duration::ZERO,
         scan: None,
+        saved: None,
     };
     engine.run(&mut host).expect("the engine runs")
 }
