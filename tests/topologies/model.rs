@@ -313,7 +313,7 @@ impl Model {
             let id = self.next();
             let name = format!("{disk}p{id}");
             self.say(format!("partition {name} 300:{id} of {disk}"));
-            self.thing(&name, &[disk.clone()]);
+            self.thing(&name, std::slice::from_ref(&disk));
             self.blocks.push(name);
         }
         if count == 0 {
@@ -415,11 +415,11 @@ impl Model {
                     self.say(format!("udev {block} ID_FS_TYPE=zfs_member ID_FS_LABEL=pool{id}"));
                     self.say(format!("/proc/spl/kstat/zfs/pool{id}/state = ONLINE"));
                     self.say(format!("mount pool{id}/x {point} zfs dev=0:{}", 100 + id));
-                    self.thing(&point, &[block.clone()]);
+                    self.thing(&point, std::slice::from_ref(&block));
                 }
                 _ => {
                     self.say(format!("mount /dev/{block} {point} ext4"));
-                    self.thing(&point, &[block.clone()]);
+                    self.thing(&point, std::slice::from_ref(&block));
                 }
             }
             self.need(what, &point);
@@ -431,7 +431,7 @@ impl Model {
             let id = self.next();
             let file = format!("{}/swapfile{id}", point.trim_end_matches('/'));
             self.say(format!("swap {file} file"));
-            self.thing(&file, &[point.clone()]);
+            self.thing(&file, std::slice::from_ref(point));
             self.need("swap", &file);
         }
     }
