@@ -119,7 +119,7 @@ fn what_takes_a_used_function_away_is_refused() {
         let Verdict::Refused(objection) = reviewed(step.clone(), &guest()) else { panic!("{step:?}") };
         assert_eq!(objection.subject, subject, "{step:?}");
         let codes: Vec<_> = objection.chain.iter().map(|reason| reason.code.as_ref()).collect();
-        let of_vf = if subject == "0000:04:00.0" { &["vf-of"][..] } else { &[] };
+        let of_vf = if subject == "0000:04:00.0" { &["vf-of", "in-group"][..] } else { &["in-group"] };
         assert_eq!(codes[..1], ["test"], "{step:?}");
         assert_eq!(codes[2..], [of_vf, &["open-vfio-node"]].concat(), "{step:?}");
         assert_eq!(objection.because, [Because::Guest].into());

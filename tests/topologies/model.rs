@@ -251,7 +251,7 @@ impl Model {
                 self.say(format!(
                     "/sys/class/drm/card{id} -> ../../devices/pci0000:{slot:02x}/{address}/drm/card{id}"
                 ));
-                self.thing(&format!("card{id}"), &[address.clone()]);
+                self.thing(&format!("card{id}"), std::slice::from_ref(&address));
                 if random.chance(30) {
                     self.say(format!("process {} /usr/bin/player", 2000 + id));
                     self.say(format!("fd {} 3 /dev/dri/card{id}", 2000 + id));
@@ -284,7 +284,7 @@ impl Model {
             self.thing(&vf, &[address.to_owned()]);
             if given {
                 let node = format!("/dev/vfio/{group}");
-                self.thing(&node, &[vf.clone()]);
+                self.thing(&node, std::slice::from_ref(&vf));
                 if random.chance(40) {
                     self.say(format!("process {} /usr/bin/qemu -name guest=g{group}", 1000 + group));
                     self.say(format!("fd {} 9 {node}", 1000 + group));
@@ -294,7 +294,7 @@ impl Model {
                 self.native.push(vf.clone());
                 let name = format!("{vf}v").replace([':', '.'], "");
                 self.say(format!("net {name} at {vf} index={}", 200 + group));
-                self.thing(&name, &[vf.clone()]);
+                self.thing(&name, std::slice::from_ref(&vf));
                 self.interfaces.push(name);
             }
             vfs.push(vf);
