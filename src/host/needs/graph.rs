@@ -67,6 +67,11 @@ impl Step {
     }
 }
 
+/// The step from a VF to its PF.
+pub(super) fn vf_of(vf: PciAddress, pf: PciAddress) -> Reason {
+    Reason::new("vf-of", format!("{vf} is a VF of {pf}"))
+}
+
 /// The steps down from a thing; none where it stands on nothing that a function carries.
 pub(super) type Steps = Result<Vec<Step>, Gap>;
 
@@ -171,7 +176,7 @@ impl<'h> Graph<'h> {
         let Some(pf) = self.host.link_name(&attribute(function, "physfn"))? else { return Ok(Vec::new()) };
         let Ok(pf) = pf.parse::<PciAddress>() else { return Ok(Vec::new()) };
         self.needs.pfs.insert(function, pf);
-        Ok(vec![Step::new("vf-of", format!("{function} is a VF of {pf}"), vec![Thing::Function(pf)])])
+        Ok(vec![Step { reason: vf_of(function, pf), to: vec![Thing::Function(pf)], sure: true }])
     }
 
     fn below_group(&self, number: &str) -> Steps {

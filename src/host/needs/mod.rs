@@ -176,7 +176,11 @@ impl<'a> Users<'a> {
         let needed = needs.pfs.iter().filter(|(_, of)| **of == pf).map(|(vf, _)| *vf);
         let mut uses: Vec<(PciAddress, Use)> = Vec::new();
         for vf in needed {
-            uses.extend(needs.uses.get(&vf).into_iter().flatten().map(|found| (vf, found.clone())));
+            uses.extend(needs.uses.get(&vf).into_iter().flatten().map(|found| {
+                let mut found = found.clone();
+                found.chain.push(graph::vf_of(vf, pf));
+                (vf, found)
+            }));
         }
         // What could be behind the PF could be behind its VFs: they are of its class.
         uses.extend(self.unsure_of(&needs, pf).into_iter().map(|found| (pf, found)));
