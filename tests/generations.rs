@@ -105,6 +105,8 @@ fn a_generation_that_was_never_begun_is_taken_away() {
 #[test]
 fn the_last_twenty_are_kept_and_the_clock_does_not_matter() {
     let place = Place::example("x520");
+    // An image that is being built has no boot; of the present boot more would be kept.
+    fs::remove_file(place.path("host/proc/sys/kernel/random/boot_id")).unwrap();
     let apply = |item: usize| {
         fs::write(place.path("host.yaml"), format!("version: 1\nblacklist: [floppy{item}]\n")).unwrap();
         place.run("--yes");
@@ -121,5 +123,5 @@ fn the_last_twenty_are_kept_and_the_clock_does_not_matter() {
     (20..23).for_each(apply);
     assert_eq!(numbers(), (4..=23).collect::<Vec<u32>>());
     let back = reconcile(place.0.path(), ["--root", "host", "rollback", "4", "--yes"]);
-    assert!(back.stdout.contains("floppy3"), "{}{}", back.stdout, back.stderr);
+    assert!(back.stdout.contains("+blacklist floppy2"), "{}{}", back.stdout, back.stderr);
 }

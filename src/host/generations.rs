@@ -176,7 +176,8 @@ pub(super) fn mark_interrupted(machine: &Machine, number: u32) -> Result<(), Ste
 const KEPT: usize = 20;
 const MOST: usize = 200;
 
-/// Removes the oldest generations, beyond what is kept. Those of this boot stay: what they made may wait for the next.
+/// Removes the oldest generations, beyond what is kept. Of this boot as many stay as there may be in all: what they made
+/// may wait for the next.
 fn prune(root: &Root, boot_id: Option<&str>) -> Result<(), HostError> {
     let names = root.list(Path::new(DIRECTORY)).map_err(|errno| HostError::new("list", DIRECTORY, errno))?;
     let numbers = numbers(names);
@@ -190,7 +191,7 @@ fn prune(root: &Root, boot_id: Option<&str>) -> Result<(), HostError> {
         let (kind, then) = header.map(|header| (header.kind, header.boot_id)).unzip();
         asked_for += usize::from(kind != Some(Kind::Boot));
         let this_boot = then.flatten().is_some_and(|then| Some(then.as_str()) == boot_id);
-        if (asked_for > KEPT || newer >= MOST) && !this_boot {
+        if (asked_for > KEPT && !this_boot) || newer >= MOST {
             return numbers
                 .iter()
                 .filter(|older| *older <= number)
