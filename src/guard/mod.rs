@@ -3,7 +3,7 @@
 //! A change that takes something away is refused while the host itself or a guest uses it: the kernel does not refuse, it
 //! takes the disk or the link away, or waits for ever. What a change takes away is read from its *steps*, which are what is
 //! executed, and never from what a resource says about them: a resource that is written tomorrow is guarded without a
-//! line of its own. Each way of losing something is a [`Way`], one file each.
+//! line of its own. Each way of losing something is a `Way`, one file each.
 //!
 //! What the document allows (`allow`) is no objection; it stands with the change, as [`Consented`].
 
