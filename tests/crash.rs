@@ -7,6 +7,9 @@
 // A helper of a test fails as the test does: by a panic that says why.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "crash/short_writes.rs"]
+mod short_writes;
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
