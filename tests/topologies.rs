@@ -40,7 +40,7 @@ fn run(model: &Model, document: &str) -> Outcome {
         memory: &mut Memory::default(),
         progress: &mut Silent,
         wait: Duration::ZERO,
-        scan: None,
+        known: None,
         saved: None,
     };
     engine.run(&mut host).expect("the engine runs")

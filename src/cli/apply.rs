@@ -15,7 +15,9 @@ use crate::engine::{
     Selection, Silent,
 };
 use crate::host::recording::sha256;
-use crate::host::{Host as _, LockError, Machine, Reach, ReadHost, RunLock, SimulatedHost, StepError};
+use crate::host::{
+    CachedHost, Host as _, LockError, Machine, Reach, ReadHost, RunLock, SimulatedHost, StepError,
+};
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, render};
 
 /// How long the unit at boot waits for functions that are not there yet, all of them together.
@@ -93,7 +95,8 @@ pub(super) fn simulate(
     selection: &Selection,
     host: &dyn ReadHost,
 ) -> Result<(Outcome, Work), RunError> {
-    let mut host = SimulatedHost::new(host);
+    let host = CachedHost::new(host);
+    let mut host = SimulatedHost::new(&host);
     let mut memory = prepared.memory.clone();
     let mut engine = Engine {
         document: &prepared.document,
@@ -101,7 +104,7 @@ pub(super) fn simulate(
         memory: &mut memory,
         progress: &mut Silent,
         wait: Duration::ZERO,
-        scan: None,
+        known: None,
         saved: None,
     };
     let mut outcome = engine.run(&mut host)?;
@@ -129,7 +132,7 @@ fn look_ahead(
         memory: &mut memory,
         progress: &mut Silent,
         wait: Duration::ZERO,
-        scan: outcome.facts.devices.scan.clone(),
+        known: Some(outcome.facts.devices.known.clone()),
         saved: None,
     };
     let later = engine.run(&mut host)?;
@@ -254,13 +257,14 @@ fn execute(
         memory: &mut memory,
         progress: progress.as_mut(),
         wait: if args.boot { args.wait.unwrap_or(BOOT_WAIT) } else { Duration::ZERO },
-        scan: None,
+        known: None,
         saved,
     };
     let outcome = engine.run(&mut prepared.machine);
     drop(progress);
     let mut outcome = outcome.map_err(|error| fail(&error, output))?;
-    let after = SimulatedHost::new(&prepared.machine);
+    let after = CachedHost::new(&prepared.machine);
+    let after = SimulatedHost::new(&after);
     look_ahead(&mut outcome, after, prepared, selection, memory.clone())
         .map_err(|error| fail(&error, output))?;
     let mode = if args.boot { Mode::Boot } else { Mode::Apply };

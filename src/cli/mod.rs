@@ -159,6 +159,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Runs the command with these arguments (the program's name first) and returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitStatus {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    // Programs ask for it often, and it takes less than building the tree of all verbs and flags.
+    if let [_, flag] = arguments.as_slice()
+        && (flag == "--version" || flag == "-V")
+    {
+        output::version();
+        return ExitStatus::InSync;
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

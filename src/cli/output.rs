@@ -186,6 +186,12 @@ struct DocumentFailure<'a> {
     document_errors: &'a [DocumentError],
 }
 
+/// What `--version` prints.
+pub(super) fn version() {
+    let line = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n");
+    let _ = io::stdout().write_all(line.as_bytes());
+}
+
 /// Whether somebody can be asked.
 pub(super) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -234,11 +240,13 @@ const STILL_RUNNING_SECONDS: u64 = 30;
 
 impl Shown {
     fn say(self, text: &str) {
-        let mut stream = io::stderr().lock();
-        let _ = match self {
-            Self::Lines => writeln!(stream, "{text}"),
-            Self::OneLine => write!(stream, "\r\x1b[K{text}").and_then(|()| stream.flush()),
+        // In one write: standard error has no buffer.
+        let line = match self {
+            Self::Lines => format!("{text}\n"),
+            Self::OneLine => format!("\r\x1b[K{text}"),
         };
+        let mut stream = io::stderr().lock();
+        let _ = stream.write_all(line.as_bytes()).and_then(|()| stream.flush());
     }
 
     fn still_running(self, step: &Step, elapsed: Duration) {

@@ -9,7 +9,7 @@ use super::{Common, Output};
 use crate::boot;
 use crate::engine::{Facts, FollowupOutcome, FollowupRun, Outcome, Scope, plan, prospect};
 use crate::facts::{self, Fact};
-use crate::host::ReadHost;
+use crate::host::{CachedHost, ReadHost};
 use crate::initramfs;
 use crate::plan::Followup;
 use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, facts_as_text, render};
@@ -30,7 +30,7 @@ pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
 
 fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let prepared = prepare(common, output)?;
-    let host: &dyn ReadHost = &prepared.machine;
+    let host: &dyn ReadHost = &CachedHost::new(&prepared.machine);
     let facts = Facts::gather(&prepared.document, host, None)
         .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
     let selection = selection(common, Scope::Full);

@@ -8,7 +8,7 @@ use super::prepare::{prepare, selection};
 use super::{Common, Output};
 use crate::engine::why::{Trail, is_about, trails};
 use crate::engine::{Facts, Scope, plan};
-use crate::host::ReadHost;
+use crate::host::{CachedHost, ReadHost};
 use crate::report::{ExitStatus, chain};
 
 /// Arguments of `why`.
@@ -37,7 +37,7 @@ pub(super) fn run(common: &Common, args: &WhyArgs, output: &mut Output) -> ExitS
 
 fn look(common: &Common, args: &WhyArgs, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let prepared = prepare(common, output)?;
-    let host: &dyn ReadHost = &prepared.machine;
+    let host: &dyn ReadHost = &CachedHost::new(&prepared.machine);
     let facts = Facts::gather(&prepared.document, host, None)
         .map_err(|error| output.fail(ExitStatus::Failed, &chain(&error)))?;
     let plan = plan(&prepared.document, &selection(common, Scope::Full), host, &prepared.memory, &facts);

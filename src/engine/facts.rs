@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::devices::Devices;
 use crate::boot::ChainName;
 use crate::document::Document;
 use crate::guard::Withheld;
-use crate::host::pci::Scan;
+use crate::host::pci::Known;
 use crate::host::{Kernels, Reach, ReadHost, StuckWrite, stuck_writes};
 use crate::plan::Objection;
 use crate::resources::ObserveError;
@@ -43,14 +42,14 @@ impl Facts {
         of_resource.map(|((_, item), objection)| (item.clone(), objection.clone())).collect()
     }
 
-    /// Reads what the document makes necessary, and no more; `earlier` is the scan of an earlier round of the same run.
+    /// Reads what the document makes necessary, and no more; `earlier` is what an earlier round of the same run found out.
     ///
     /// # Errors
     /// When the host cannot be read; what concerns a single function or module is a fact.
     pub fn gather(
         document: &Document,
         host: &dyn ReadHost,
-        earlier: Option<Arc<Scan>>,
+        earlier: Option<Known>,
     ) -> Result<Self, ObserveError> {
         Ok(Self {
             reach: host.reach(),

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::execute::{self, Attempt, Ledger};
@@ -14,8 +13,8 @@ use super::generations::Entry;
 use super::plan::{Plan, Selection, executable, plan};
 use super::{Facts, Memory, SavedPlan};
 use crate::document::Document;
-use crate::host::pci::{self, Scan};
-use crate::host::{Host, StepError};
+use crate::host::pci::{self, Known};
+use crate::host::{CachedHost, Host, StepError};
 use crate::plan::{
     Blocker, Bytes, Change, FileState, LiftedBy, Objection, Phase, Reason, Step, Subject, Verdict,
 };
@@ -137,8 +136,8 @@ pub struct Engine<'a> {
     pub selection: &'a Selection,
     /// What is remembered; changed as the run goes on.
     pub memory: &'a mut Memory,
-    /// An earlier scan of the same host, if there was one: identities of functions are read once.
-    pub scan: Option<Arc<Scan>>,
+    /// What an earlier look at the same host has found out, if there was one.
+    pub known: Option<Known>,
     /// Told what happens.
     pub progress: &'a mut dyn Progress,
     /// How long to wait for functions that are not there yet, all of them together.
@@ -244,10 +243,10 @@ impl Engine<'_> {
 
     fn observe(&mut self, host: &mut dyn Host) -> Result<(Plan, Facts), RunError> {
         host.look_again();
-        let facts =
-            Facts::gather(self.document, host.as_read(), self.scan.clone()).map_err(RunError::Facts)?;
-        self.scan.clone_from(&facts.devices.scan);
-        let plan = plan(self.document, self.selection, host.as_read(), self.memory, &facts);
+        let host = CachedHost::new(host.as_read());
+        let facts = Facts::gather(self.document, &host, self.known.take()).map_err(RunError::Facts)?;
+        self.known = Some(facts.devices.known.clone());
+        let plan = plan(self.document, self.selection, &host, self.memory, &facts);
         Ok((plan, facts))
     }
 

@@ -126,9 +126,10 @@ impl Machine {
     fn is_as_planned(&self, path: &Path, before: Option<&str>) -> bool {
         let normal =
             |text: &str| Some(text.trim().to_owned()).filter(|text| text != "(null)").unwrap_or_default();
-        match (before, self.text(path)) {
-            (Some(before), Ok(Some(now))) => normal(before) == normal(&now),
-            _ => true,
+        let Some(before) = before else { return true };
+        match self.text(path) {
+            Ok(Some(now)) => normal(before) == normal(&now),
+            Ok(None) | Err(_) => true,
         }
     }
 

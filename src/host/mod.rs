@@ -5,6 +5,7 @@
 //! resolved inside that tree.
 
 mod attribute;
+mod cached;
 mod clock;
 mod command;
 pub mod documents;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use attribute::{ATTRIBUTE_WRITER, serve_attribute_writes};
+pub use cached::CachedHost;
 pub use empty::EmptyHost;
 pub use error::{HostError, StepError, probe_failure};
 pub use kernels::Kernels;

@@ -1,7 +1,7 @@
 //! From a run's outcome to its report.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -188,18 +188,18 @@ fn unsettled(report: &mut Report, outcome: &Outcome) {
 }
 
 /// Every step once, with all the items that share it, in the order of execution; then what cannot be made here.
-fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
+fn changes<'a>(mode: Mode, outcome: &'a Outcome) -> Vec<ChangeReport> {
     let mut reports: Vec<ChangeReport> = Vec::new();
-    let mut seen: Vec<(usize, Step)> = Vec::new();
+    let mut seen: BTreeMap<(usize, &Step), usize> = BTreeMap::new();
     let mut add = |round: usize,
                    resource,
                    item: &str,
                    origin: Option<&String>,
-                   change: &Change,
+                   change: &'a Change,
                    state: &dyn Fn(usize) -> StepOutcome| {
         for (number, step) in change.steps.iter().enumerate() {
-            let shared = seen.iter().position(|(seen_round, seen)| *seen_round == round && seen == step);
-            if let Some(report) = shared.and_then(|at| reports.get_mut(at)) {
+            let at = *seen.entry((round, step)).or_insert(reports.len());
+            if let Some(report) = reports.get_mut(at) {
                 report.item = format!("{}, {item}", report.item);
                 report.origin = None;
                 report.allowed.extend(allowed(change, step));
@@ -210,7 +210,6 @@ fn changes(mode: Mode, outcome: &Outcome) -> Vec<ChangeReport> {
                     None => report.causes.push(cause(item, change)),
                 }
             } else {
-                seen.push((round, step.clone()));
                 reports.push(change_report(round, resource, item, origin, change, step, state(number)));
             }
         }

@@ -200,7 +200,7 @@ fn the_engine_comes_to_the_same_end() {
             let selection = Selection { only, ..Selection::default() };
             let (memory, progress, wait) = (&mut memory, &mut Silent, Duration::ZERO);
             let mut engine =
-                Engine { document, selection: &selection, memory, progress, wait, scan: None, saved: None };
+                Engine { document, selection: &selection, memory, progress, wait, known: None, saved: None };
             let outcome = engine.run(&mut host).unwrap();
             assert!(
                 outcome.made.iter().all(|made| made.outcome == ChangeOutcome::Applied),

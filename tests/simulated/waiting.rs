@@ -87,7 +87,7 @@ fn boot(document: &Document, absent: &str, comes_after: Duration, write_takes: D
         memory: &mut memory,
         progress,
         wait,
-        scan: None,
+        known: None,
         saved: None,
     };
     let outcome = engine.run(&mut host).unwrap();

@@ -3,20 +3,19 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{Devices, FunctionFacts, Resolved, several};
 use crate::document::Document;
 use crate::facts::iommu::Iommu;
 use crate::guard::{self, Loss};
-use crate::host::pci::{Scan, described};
+use crate::host::pci::{Known, described};
 use crate::host::{Pci, Reach, ReadHost, Users};
 use crate::plan::{Reason, Warning};
 use crate::resources::ObserveError;
 use crate::types::{DeviceRef, Entry, PciAddress, PinnedDevice, Selector};
 
 impl Devices {
-    /// Looks up every function that `document` names; `earlier` is the scan of an earlier round of the same run.
+    /// Looks up every function that `document` names; `earlier` is what an earlier round of the same run found out.
     ///
     /// # Errors
     /// When the host's list of functions cannot be read. A single function that cannot be read is
@@ -24,7 +23,7 @@ impl Devices {
     pub fn gather(
         document: &Document,
         host: &dyn ReadHost,
-        earlier: Option<Arc<Scan>>,
+        earlier: Option<Known>,
     ) -> Result<Self, ObserveError> {
         let named = named_devices(document);
         let ids = document.vfio_pci.as_ref().and_then(|vfio| vfio.ids.as_deref()).unwrap_or_default();
@@ -32,7 +31,7 @@ impl Devices {
         if named.is_empty() && ids.is_empty() {
             return Ok(devices);
         }
-        let pci = Pci::new(host).after(earlier);
+        let pci = Pci::new(host).after(earlier.unwrap_or_default());
         devices.shown = pci.is_present()?;
         // It only explains why a function has no group: where it cannot be read, nothing is explained.
         devices.running_args = host.text(Path::new("/proc/cmdline")).ok().flatten().unwrap_or_default();
@@ -75,7 +74,7 @@ impl Devices {
         }
         devices.warnings.sort();
         devices.warnings.dedup();
-        devices.scan = pci.into_scan();
+        devices.known = pci.into_known(devices.functions.values().map(|facts| facts.function).collect());
         Ok(devices)
     }
 

@@ -8,14 +8,13 @@ mod pins;
 mod viable;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub use group::GroupUnknown;
 pub(crate) use handed::several;
 pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, refused_ids};
 
 use crate::guard::Consents;
-use crate::host::pci::{Function, Scan, SriovFacts};
+use crate::host::pci::{Function, Known, SriovFacts};
 use crate::plan::{Blocker, Consented, Objection, Reason, Verdict, Warning};
 use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
@@ -76,8 +75,8 @@ pub struct Devices {
     /// Of the losses that the document allows, those that its devices and ids bring.
     allowed: Vec<Consented>,
     warnings: Vec<Warning>,
-    /// Every function, where a filter or an id made it necessary to look at all of them.
-    pub scan: Option<Arc<Scan>>,
+    /// What the next round need not find out again.
+    pub known: Known,
 }
 
 impl Devices {

@@ -42,7 +42,7 @@ impl Way for IdsAtBoot {
 
 /// The functions of this id that a native driver has.
 fn matched(id: &VfioId, scene: &Scene<'_>) -> Result<BTreeSet<PciAddress>, ObserveError> {
-    let pci = Pci::new(scene.host).after(scene.devices.scan.clone());
+    let pci = Pci::new(scene.host).after(scene.devices.known.clone());
     let mut found = BTreeSet::new();
     let Scan { functions, .. } = pci.scan()?;
     for function in

@@ -9,7 +9,7 @@ mod function;
 mod identity;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -70,13 +70,21 @@ impl Scan {
     }
 }
 
+/// What one look has found out for the next one of the same run: what a function is does not change while it is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Every function, where it was necessary to look at all of them.
+    scan: Option<Arc<Scan>>,
+    /// The functions whose attributes all say the same.
+    checked: Arc<BTreeSet<Function>>,
+}
+
 /// The inventory of one round: what was read once is not read again.
 pub struct Pci<'h> {
     host: &'h dyn ReadHost,
     functions: RefCell<BTreeMap<PciAddress, Option<Function>>>,
     scan: OnceCell<Arc<Scan>>,
-    /// Of an earlier round: what a function is does not change while it is there.
-    earlier: Option<Arc<Scan>>,
+    earlier: Known,
 }
 
 impl fmt::Debug for Pci<'_> {
@@ -88,19 +96,19 @@ impl fmt::Debug for Pci<'_> {
 impl<'h> Pci<'h> {
     /// An inventory of `host` in which nothing has been read yet.
     pub fn new(host: &'h dyn ReadHost) -> Self {
-        Self { host, functions: RefCell::default(), scan: OnceCell::new(), earlier: None }
+        Self { host, functions: RefCell::default(), scan: OnceCell::new(), earlier: Known::default() }
     }
 
-    /// An inventory that takes the identity of functions that are still there from an earlier scan of the same run.
+    /// An inventory that takes what functions are, as far as they are still there, from an earlier look of the same run.
     #[must_use]
-    pub fn after(mut self, earlier: Option<Arc<Scan>>) -> Self {
+    pub fn after(mut self, earlier: Known) -> Self {
         self.earlier = earlier;
         self
     }
 
-    /// The scan that was made, if one was necessary.
-    pub fn into_scan(self) -> Option<Arc<Scan>> {
-        self.scan.into_inner().or(self.earlier)
+    /// For the next look: the scan, if one was necessary, and these functions, which were [checked](Self::check_identity).
+    pub fn into_known(self, checked: BTreeSet<Function>) -> Known {
+        Known { scan: self.scan.into_inner().or(self.earlier.scan), checked: Arc::new(checked) }
     }
 
     /// The function at `address`; `None` where there is none.
@@ -127,7 +135,7 @@ impl<'h> Pci<'h> {
         let names = self.host.list(Path::new(DEVICES))?.unwrap_or_default();
         let mut scan = Scan { functions: Vec::with_capacity(names.len()), broken: Vec::new() };
         for address in names.iter().filter_map(|name| name.parse().ok()) {
-            if let Some(known) = self.earlier.as_ref().and_then(|earlier| earlier.function(address)) {
+            if let Some(known) = self.earlier.scan.as_ref().and_then(|scan| scan.function(address)) {
                 scan.functions.push(*known);
                 continue;
             }
@@ -306,6 +314,9 @@ impl<'h> Pci<'h> {
     /// # Errors
     /// When one of them is missing, cannot be read or says something else: the tree is half written.
     pub fn check_identity(&self, function: &Function) -> Result<(), ObserveError> {
+        if self.earlier.checked.contains(function) {
+            return Ok(());
+        }
         let address = function.address;
         let fields = [
             ("vendor", u32::from(function.id.vendor)),

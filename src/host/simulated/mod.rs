@@ -9,7 +9,7 @@ mod overlay;
 mod paths;
 mod sriov;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
@@ -38,8 +38,6 @@ pub struct SimulatedHost<'a> {
     below: &'a dyn ReadHost,
     reach: Reach,
     overlay: Overlay,
-    /// Links of the host below, which does not change while it is read through.
-    links: RefCell<BTreeMap<PathBuf, Option<PathBuf>>>,
     /// The driver that a function had before it was unbound: what a probe gives it back to.
     natives: BTreeMap<PciAddress, DriverName>,
     /// The images that were rebuilt.
@@ -63,7 +61,6 @@ impl<'a> SimulatedHost<'a> {
             below,
             reach: below.reach(),
             overlay: Overlay::default(),
-            links: RefCell::default(),
             natives: BTreeMap::new(),
             images: BTreeMap::new(),
             needs: OnceCell::new(),
@@ -159,12 +156,7 @@ impl<'a> SimulatedHost<'a> {
             None if self.overlay.hides(&key) => return Ok(None),
             None => {}
         }
-        if let Some(known) = self.links.borrow().get(&key) {
-            return Ok(known.clone());
-        }
-        let link = self.below.read_link(&key)?;
-        self.links.borrow_mut().insert(key, link.clone());
-        Ok(link)
+        self.below.read_link(&key)
     }
 
     /// The one name of what `path` leads to; the last component is followed only if `follow_last`.
