@@ -108,6 +108,38 @@ fn a_stuck_write_is_left_behind_and_the_next_one_gets_a_new_child() {
     }
 }
 
+/// Memory may run out, and the kernel chooses a process to kill.
+#[test]
+fn a_writer_that_is_killed_fails_its_write_alone_and_leaves_no_zombie() {
+    let (directory, mut machine) = machine();
+    let fifo = directory.path().join("sys/stuck");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    fs::write(directory.path().join("sys/attribute"), "").unwrap();
+    let notes = directory.path().join("run/reconcile/writes");
+    let writer = || fs::read_dir(&notes).ok()?.next()?.ok()?.file_name().into_string().ok();
+    machine.execute(&attr("/sys/attribute", "before", LONG)).unwrap();
+    let pid = writer().unwrap();
+    let note = notes.join(&pid);
+    let killer = std::thread::spawn(move || {
+        while fs::read_to_string(&note).unwrap().is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        pid
+    });
+    let error = machine.execute(&attr("/sys/stuck", "0000:03:00.0", LONG)).unwrap_err();
+    let pid = killer.join().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "nobody knows whether \"0000:03:00.0\" was written to /sys/stuck: \
+         the process that writes attributes is gone (signal: 9 (SIGKILL))"
+    );
+    assert!(error.remedy().unwrap().starts_with("run again"));
+    assert!(!Path::new("/proc").join(&pid).exists(), "a zombie");
+    machine.execute(&attr("/sys/attribute", "after", LONG)).unwrap();
+    assert_eq!(fs::read_to_string(directory.path().join("sys/attribute")).unwrap(), "after\n\n");
+}
+
 #[test]
 fn a_writer_that_cannot_serve_is_an_error() {
     let (directory, machine) = machine();

@@ -60,31 +60,30 @@ pub(super) fn batch(
     hash_inputs(&mut announced, attempts);
     // First what stands there, so that whatever is announced next can be undone.
     let round = Round::of(attempts, host.as_read());
-    let indices: BTreeMap<&Step, usize> =
-        round.steps.iter().enumerate().map(|(at, step)| (step, at)).collect();
     let total = round.steps.len();
+    // Attempts that share a step have the same index for it.
+    let numbered: Vec<(&Attempt, Vec<usize>)> =
+        attempts.iter().zip(round.changes.iter().map(|change| change.steps.clone())).collect();
     if total > 0 {
-        host.record(&Entry::Round(round.clone())).map_err(RunError::Memory)?;
+        host.record(&Entry::Round(round)).map_err(RunError::Memory)?;
     }
     // Owned before it is written and owed before the step that owes it: a crash in between loses nothing.
     ledger.update(announced.clone(), host)?;
 
-    let mut results: Results<'_> = BTreeMap::new();
+    let mut results = Results::new();
     let mut outcomes = Vec::new();
-    for attempt in attempts {
+    for (attempt, indices) in &numbered {
         let mut outcome = ChangeOutcome::Applied;
-        for (made, step) in attempt.change.steps.iter().enumerate() {
-            if !results.contains_key(step)
-                && let Some(signal) = host.interrupted()
-            {
-                outcome = ChangeOutcome::Failed(not_begun(signal, made));
-                break;
-            }
-            if !results.contains_key(step) {
+        for (made, (step, at)) in attempt.change.steps.iter().zip(indices).enumerate() {
+            if !results.contains_key(at) {
+                if let Some(signal) = host.interrupted() {
+                    outcome = ChangeOutcome::Failed(not_begun(signal, made));
+                    break;
+                }
                 progress.step(results.len() + 1, total, step);
-                results.insert(step, recorded(step, indices.get(step).copied(), host));
+                results.insert(*at, recorded(step, *at, host));
             }
-            if let Some(Err(error)) = results.get(step) {
+            if let Some(Err(error)) = results.get(at) {
                 outcome = match error {
                     StepError::Changed { .. } => ChangeOutcome::Overtaken { made },
                     error => ChangeOutcome::Failed(failure(error, step, made, host)),
@@ -96,25 +95,24 @@ pub(super) fn batch(
     }
 
     let mut settled = announced;
-    for (attempt, outcome) in attempts.iter().zip(&outcomes) {
+    for ((attempt, indices), outcome) in numbered.iter().zip(&outcomes) {
         match outcome {
             ChangeOutcome::Applied => forget_given_up(&mut settled, attempt),
             // Something of it happened: it stays ours, so that it can be taken back.
-            _ if left_a_mark(attempt, &results) => {}
+            _ if left_a_mark(indices, &results) => {}
             _ => unannounce(&mut settled, &before, attempt),
         }
     }
     settled.owned.retain(|_, items| !items.is_empty());
     settled.persisted.retain(|_, items| !items.is_empty());
-    drop_debts_never_incurred(&mut settled, &before, attempts, &results);
+    drop_debts_never_incurred(&mut settled, &before, &numbered, &results);
     ledger.update(settled, host)?;
     Ok(outcomes)
 }
 
 /// Makes a step, with a note before and behind it. A note that cannot be written stops nothing: the round is recorded,
 /// and of a step without a note the host itself tells.
-fn recorded(step: &Step, at: Option<usize>, host: &mut dyn Host) -> Result<(), StepError> {
-    let Some(at) = at else { return host.execute(step) };
+fn recorded(step: &Step, at: usize, host: &mut dyn Host) -> Result<(), StepError> {
     let _unnoted = host.record(&Entry::Began { step: at });
     let result = host.execute(step);
     let error = result.as_ref().err().map(|error| crate::report::chain(error));
@@ -162,17 +160,16 @@ fn not_begun(signal: &str, made: usize) -> Failure {
     }
 }
 
-/// What became of each step of a round.
-type Results<'a> = BTreeMap<&'a Step, Result<(), StepError>>;
+/// What became of each step of a round, by its index.
+type Results = BTreeMap<usize, Result<(), StepError>>;
 
-/// Whether a step of the attempt was made, or may yet be: a write that hangs in the kernel can still go through.
-fn left_a_mark(attempt: &Attempt, results: &Results<'_>) -> bool {
-    attempt.change.steps.is_empty()
-        || attempt
-            .change
-            .steps
-            .iter()
-            .any(|step| matches!(results.get(step), Some(Ok(()) | Err(StepError::Hung { .. }))))
+/// Whether one of these steps of an attempt was made, or may be: a write that hangs in the kernel can still go through,
+/// and of one whose writer was killed nobody knows.
+fn left_a_mark(steps: &[usize], results: &Results) -> bool {
+    let may_stand = |at| {
+        matches!(results.get(at), Some(Ok(()) | Err(StepError::Hung { .. } | StepError::Unanswered { .. })))
+    };
+    steps.is_empty() || steps.iter().any(may_stand)
 }
 
 /// Records what an attempt will own, owe and persist.
@@ -256,13 +253,13 @@ fn put_back<T>(items: &mut BTreeMap<String, T>, item: &str, known: Option<T>) {
 fn drop_debts_never_incurred(
     memory: &mut Memory,
     before: &Memory,
-    attempts: &[Attempt],
-    results: &Results<'_>,
+    attempts: &[(&Attempt, Vec<usize>)],
+    results: &Results,
 ) {
     let incurred: BTreeSet<Followup> = attempts
         .iter()
-        .filter(|attempt| left_a_mark(attempt, results))
-        .flat_map(|attempt| attempt.change.followups.iter().copied())
+        .filter(|(_, steps)| left_a_mark(steps, results))
+        .flat_map(|(attempt, _)| attempt.change.followups.iter().copied())
         .collect();
     memory.owed.retain(|followup, _| incurred.contains(followup) || before.owed.contains_key(followup));
 }

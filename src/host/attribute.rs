@@ -64,13 +64,17 @@ impl AttributeWriter {
         observer: &mut dyn FnMut(Duration),
     ) -> Result<(), StepError> {
         let fail = |error: io::Error| HostError::new("write", path, error);
+        let unanswered =
+            |ended| StepError::Unanswered { path: path.to_path_buf(), value: value.to_owned(), ended };
+        let request = Request { path: path.to_path_buf(), bytes: line(value) }.encode().map_err(fail)?;
         let mut worker = match self.idle.take() {
             Some(worker) => worker,
             None => released(interrupts, || Worker::start(&self.program, &self.root))?,
         };
         let mut clock = Clock::start(deadline, observer);
-        let request = Request { path: path.to_path_buf(), bytes: line(value) };
-        worker.send(&request).map_err(|error| fail(died(error)))?;
+        if let Err(error) = worker.send(&request) {
+            return Err(unanswered(worker.end(&error)));
+        }
         loop {
             if clock.wait_readable(&worker.replies, deadline).map_err(|errno| fail(errno.into()))? {
                 break;
@@ -86,14 +90,13 @@ impl AttributeWriter {
                 return Err(StepError::Hung { path: path.to_path_buf(), value, seconds, pid, waits });
             }
         }
-        let (operation, outcome) = worker.receive().map_err(|error| fail(died(error)))?;
+        let (operation, outcome) = match worker.receive() {
+            Ok(reply) => reply,
+            Err(error) => return Err(unanswered(worker.end(&error))),
+        };
         self.idle = Some(worker);
         outcome.map_err(|errno| HostError::new(operation, path, errno).into())
     }
-}
-
-fn died(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("the child process that writes attributes is gone: {error}"))
 }
 
 /// The bytes of one write: exactly one final newline (a newline alone clears `driver_override`; a write of no bytes
@@ -134,9 +137,8 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, request: &Request) -> Result<(), io::Error> {
-        let bytes = request.encode()?;
-        self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(&bytes)
+    fn send(&mut self, request: &[u8]) -> Result<(), io::Error> {
+        self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(request)
     }
 
     fn receive(&mut self) -> Result<(&'static str, Result<(), Errno>), io::Error> {
@@ -148,6 +150,12 @@ impl Worker {
         let operation = usize::try_from(stage).ok().and_then(|stage| STAGES.get(stage)).copied();
         let outcome = if stage == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno)) };
         Ok((operation.ok_or(io::ErrorKind::InvalidData)?, outcome))
+    }
+
+    /// How a child that no longer serves has ended. It is at its end, or comes there with that of its input.
+    fn end(mut self, problem: &io::Error) -> String {
+        self.requests = None;
+        self.child.wait().map_or_else(|_| problem.to_string(), |status| status.to_string())
     }
 
     /// Leaves the child to its write, without waiting for it; a signal would only make its sleep uninterruptible.

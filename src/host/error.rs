@@ -114,6 +114,16 @@ pub enum StepError {
         /// The child, and where in the kernel it waits.
         waits: String,
     },
+    /// The child that writes ended before it answered.
+    #[error("nobody knows whether {value:?} was written to {}: the process that writes attributes is gone ({ended})", path.display())]
+    Unanswered {
+        /// The attribute.
+        path: PathBuf,
+        /// What was being written.
+        value: String,
+        /// How the child ended.
+        ended: String,
+    },
     /// A command ended badly.
     #[error("{command}: {outcome}{}", tail_of(output))]
     Command {
@@ -145,7 +155,9 @@ impl StepError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Host(error) => error.remedy(),
-            Self::Changed { .. } => Some("run again: it is planned anew from what stands there now"),
+            Self::Changed { .. } | Self::Unanswered { .. } => {
+                Some("run again: it is planned anew from what stands there now")
+            }
             Self::Hung { .. } => Some(
                 "shut down the guest or end the process that holds the function: the write then returns by itself; else only \
                  a reboot ends it",
