@@ -59,8 +59,16 @@ impl Run {
 impl Machine {
     /// The example NAME as a running machine, with its document in place.
     pub fn example(name: &str) -> Self {
+        Self::example_with(name, |_| {})
+    }
+
+    /// The same with what `add` puts below its directory.
+    pub fn example_with(name: &str, add: impl FnOnce(&Path)) -> Self {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-        let machine = Self::start(|root| copy_tree(&example.join("host"), root));
+        let machine = Self::start(|root| {
+            copy_tree(&example.join("host"), root);
+            add(root);
+        });
         let document = fs::read(example.join("host.yaml")).unwrap();
         machine.write("etc/reconcile/host.yaml", document);
         drop(machine.kernel().take_events());
@@ -222,7 +230,7 @@ fn private_namespace() {
 }
 
 /// Binds a file of this system into the machine, in the place of what stands there.
-pub(super) fn bring(from: &Path, to: &Path) {
+pub fn bring(from: &Path, to: &Path) {
     let none = None::<&str>;
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     let _ = fs::remove_file(to);

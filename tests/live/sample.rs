@@ -59,7 +59,8 @@ pub fn fill(root: &Path) {
     );
 }
 
-fn function(root: &Path, above: &str, address: &str, id: [&str; 3], group: &str, driver: Option<&str>) {
+/// Puts a function below a directory of /sys/devices: vendor, device and class, its group, its driver.
+pub fn function(root: &Path, above: &str, address: &str, id: [&str; 3], group: &str, driver: Option<&str>) {
     let directory = root.join("sys/devices").join(above).join(address);
     let [vendor, device, class] = id;
     for (name, value) in
@@ -90,7 +91,8 @@ fn link(root: &Path, path: &str, target: &str) {
     symlink(target, path).unwrap();
 }
 
-fn put(path: &Path, text: &str) {
+/// Puts a file with this line.
+pub fn put(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("{text}\n")).unwrap();
 }
