@@ -1,5 +1,7 @@
 //! File formats: text to value and back, lossless, no I/O.
 
+pub mod bash_variables;
+pub mod booster;
 pub mod cmdline;
 pub mod compression;
 pub mod cpio;
@@ -11,5 +13,6 @@ pub mod kmod_index;
 pub mod loader_entry;
 pub mod modprobe;
 pub mod modules_load;
+pub mod pe;
 pub mod shell;
 pub mod virconf;
