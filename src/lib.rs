@@ -41,7 +41,7 @@
 //!   `resources!` list at the end of `resources/mod.rs`;
 //! - a **boot chain**: `boot/NAME.rs` that implements [`boot::BootChain`], its line in `boot`'s registry, and its row in the
 //!   README's table;
-//! - an **initramfs generator**: likewise in [`initramfs`];
+//! - an **initramfs generator**: likewise in [`initramfs`]; of chains and generators alike a test wants eight cases;
 //! - a **fact** of firmware or kernel: `facts/NAME.rs` that implements [`facts::Check`], and its line in `checks!`;
 //! - a **way of losing something**: `guard/NAME.rs` with a type that implements its `Way`, and its line in `WAYS`;
 //! - a **format**: `formats/NAME.rs`, and its `mod` line.

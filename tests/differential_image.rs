@@ -10,8 +10,9 @@ use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 
 use reconcile::formats::cpio::{Archive, Entry, Kind};
+use reconcile::host::{EmptyHost, Reach};
 use reconcile::initramfs::unpack::{Visit, unpack};
-use reconcile::initramfs::{Dracut, Generator, Image, InitramfsTools, Needs};
+use reconcile::initramfs::{Dracut, Generator, Image, InitramfsTools, Needs, Told};
 use workshop::{RELEASE, Workshop};
 
 /// Every name of an image, with the content of files and links.
@@ -132,8 +133,11 @@ fn dracut_images_with_and_without_an_early_part() {
 fn our_files_bring_vfio_pci_and_our_configuration_into_images() {
     let shop = Workshop::open();
     let needs = Needs { vfio_pci: true, files: true };
-    let [hook] = &InitramfsTools.image_files(needs)[..] else { panic!("one hook") };
-    let [drop_in] = &Dracut.image_files(needs)[..] else { panic!("one drop-in") };
+    let nowhere = EmptyHost(Reach::Machine);
+    let told = |generator: &dyn Generator| generator.told(&nowhere, needs).unwrap();
+    let Told::Files(hooks) = told(&InitramfsTools) else { panic!("refused") };
+    let Told::Files(drop_ins) = told(&Dracut) else { panic!("refused") };
+    let ([hook], [drop_in]) = (&hooks[..], &drop_ins[..]) else { panic!("one file each") };
     fs::write(shop.path("hook"), &hook.content).unwrap();
     fs::write(shop.path("drop-in"), &drop_in.content).unwrap();
     shop.run(&format!(

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Carries, Generator, Image, ImageFile, Needs, conf_d};
+use super::{Carries, Generator, Image, ImageFile, Needs, Told, conf_d, may_carry};
+use crate::engine::Means;
 use crate::formats::glob;
-use crate::host::kernels::{InKernels, Presence, index};
+use crate::host::kernels::{InKernels, index};
 use crate::host::{HostError, Kernels, Reach, ReadHost};
 use crate::resources::HEADER;
 use crate::resources::bindings::RULES;
@@ -44,8 +45,8 @@ impl Generator for Dracut {
         Ok(captured.then(|| CONF.to_owned()))
     }
 
-    fn rebuild(&self) -> Vec<String> {
-        ["dracut", "--force", "--regenerate-all"].map(str::to_owned).to_vec()
+    fn rebuild(&self, _host: &dyn ReadHost) -> Result<Means, HostError> {
+        Ok(Means::Command(["dracut", "--force", "--regenerate-all"].map(str::to_owned).to_vec()))
     }
 
     /// What an image that cannot be read has nobody knows: which of dracut's modules were taken follows from the whole
@@ -57,27 +58,19 @@ impl Generator for Dracut {
         modules: &BTreeMap<ModuleName, InKernels>,
     ) -> Result<BTreeMap<ModuleName, Carries>, HostError> {
         let settings = Settings::read(host)?;
-        let answer = |(module, found): (&ModuleName, &InKernels)| {
-            let is_module = found.0.values().any(|presence| matches!(presence, Presence::Module(_)));
-            let carries = if !is_module {
-                Carries::No("no installed kernel has it as a module".to_owned())
-            } else if settings.lists("omit_drivers", module) {
-                Carries::No("omit_drivers leaves it out".to_owned())
-            } else {
-                Carries::Yes("dracut may have taken it".to_owned())
-            };
-            (module.clone(), carries)
+        let left_out = |module: &ModuleName| {
+            settings.lists("omit_drivers", module).then_some("omit_drivers leaves it out")
         };
-        Ok(modules.iter().map(answer).collect())
+        Ok(may_carry(self.key(), modules, left_out))
     }
 
-    fn image_files(&self, needs: Needs) -> Vec<ImageFile> {
+    fn told(&self, _host: &dyn ReadHost, needs: Needs) -> Result<Told, HostError> {
         if !needs.vfio_pci && !needs.files {
-            return Vec::new();
+            return Ok(Told::Files(Vec::new()));
         }
         let force = if needs.vfio_pci { "force_drivers+=\" vfio_pci \"\n" } else { "" };
         let content = format!("{HEADER}install_optional_items+=\" {MODPROBE} {RULES} \"\n{force}");
-        vec![ImageFile { path: PathBuf::from(DROP_IN), content, mode: 0o644 }]
+        Ok(Told::Files(vec![ImageFile { path: PathBuf::from(DROP_IN), content, mode: 0o644 }]))
     }
 
     fn predict(&self, host: &dyn ReadHost, release: &str, image: &mut Image) -> Result<(), HostError> {

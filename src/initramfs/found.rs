@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::Image;
+use super::{Image, mkinitcpio};
 use crate::host::kernels::{Kernels, index};
 use crate::host::{HostError, ReadHost};
 use crate::plan::Reason;
@@ -53,20 +53,20 @@ fn unreadable(error: &HostError) -> Reason {
 }
 
 /// Where a kernel's image may lie. The names are those of initramfs-tools and Debian's dracut (`initrd.img-`), dracut
-/// elsewhere (`initramfs-R.img`, SUSE's `initrd-`), mkinitcpio and booster on Arch (by the package that `pkgbase` names) and
-/// kernel-install.
+/// elsewhere (`initramfs-R.img`, SUSE's `initrd-`), mkinitcpio and booster on Arch (by the package that `pkgbase` names),
+/// those in mkinitcpio's presets (unified kernel images too) and kernel-install.
 fn candidates(host: &dyn ReadHost, release: &str, tops: &[PathBuf]) -> Result<Vec<PathBuf>, HostError> {
     let boot = Path::new("/boot");
     let mut paths: Vec<PathBuf> = ["initrd.img-R", "initramfs-R.img", "initrd-R", "booster-R.img"]
         .map(|name| boot.join(name.replace('R', release)))
         .to_vec();
-    if let Some(package) = host.text(&index(release, "pkgbase"))? {
-        let package = package.trim();
-        paths.extend(
-            [format!("initramfs-{package}.img"), format!("booster-{package}.img")]
-                .map(|name| boot.join(name)),
-        );
+    let package = host.text(&index(release, "pkgbase"))?;
+    let package = package.as_deref().map(str::trim);
+    if let Some(package) = package {
+        let names = ["initramfs-P.img", "initramfs-P-fallback.img", "booster-P.img"];
+        paths.extend(names.map(|name| boot.join(name.replace('P', package))));
     }
+    paths.extend(mkinitcpio::images(host, release, package)?);
     for top in tops {
         let names =
             ["initrd".to_owned(), format!("initrd.img-{release}"), format!("initramfs-{release}.img")];

@@ -5,8 +5,10 @@ use std::io::{self, BufRead, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::unpack::{Visit, unpack};
+use crate::formats::booster::InitConfig;
 use crate::formats::cpio::{Archive, Entry, Kind};
-use crate::formats::{kmod_index, modprobe};
+use crate::formats::modprobe::{self, FileOfConfig};
+use crate::formats::{kmod_index, pe};
 use crate::host::{EmptyHost, HostError, Reach, ReadHost, SimulatedHost, kmod};
 use crate::types::ModuleName;
 
@@ -17,6 +19,9 @@ const MAX_LINKED: u32 = 64 << 10;
 /// All that is kept of one image: names and contents.
 const MAX_ALL: usize = 64 << 20;
 
+/// What booster's init reads instead of modprobe.d.
+pub(super) const BOOSTER_INIT: &str = "/etc/booster.init.yaml";
+
 static NOTHING: EmptyHost = EmptyHost(Reach::Tree);
 
 /// An image's content, as far as this program asks for it: which modules it has, its links, and the files that
@@ -26,23 +31,31 @@ pub struct Image {
     root: SimulatedHost<'static>,
     /// The modules, and the releases of the kernels that they are for.
     modules: BTreeMap<ModuleName, BTreeSet<String>>,
+    /// What booster's init is told; only its images have it.
+    booster: Option<InitConfig>,
 }
 
 impl Default for Image {
     fn default() -> Self {
-        Self { root: SimulatedHost::new(&NOTHING), modules: BTreeMap::new() }
+        Self { root: SimulatedHost::new(&NOTHING), modules: BTreeMap::new(), booster: None }
     }
 }
 
 impl Image {
-    /// Reads an image from its first byte to its last.
+    /// Reads an image from its first byte to its last; of a unified kernel image the initramfs in it.
     ///
     /// # Errors
     /// When it is cut off, damaged, or unpacked by no kernel.
     pub fn read(input: &mut dyn BufRead) -> io::Result<Self> {
         let mut unpacking = Unpacking::default();
-        unpack(input, &mut unpacking)?;
-        Ok(unpacking.image)
+        if input.fill_buf()?.starts_with(&pe::MAGIC) {
+            let missing =
+                || io::Error::new(io::ErrorKind::InvalidData, "it is a PE file without an initramfs");
+            unpack(&mut pe::section(input, ".initrd")?.ok_or_else(missing)?, &mut unpacking)?;
+        } else {
+            unpack(input, &mut unpacking)?;
+        }
+        unpacking.finish()
     }
 
     /// Its files: those of modprobe.d, modules-load.d, udev's rules and the generators' own lists.
@@ -70,12 +83,45 @@ impl Image {
         self.modules.iter().filter(move |(_, releases)| releases.contains(release)).map(|(module, _)| module)
     }
 
-    /// kmod's configuration while the image is in charge, without the kernel's command line.
+    /// The configuration of modules while the image is in charge, without the kernel's command line.
     ///
     /// # Errors
     /// When a link in it leads in circles.
     pub fn modprobe_config(&self) -> Result<modprobe::Config, HostError> {
-        kmod::modprobe_config(&self.root)
+        match self.instead_of_modprobe() {
+            Some(file) => Ok(modprobe::Config::new(vec![file], None)),
+            None => kmod::modprobe_config(&self.root),
+        }
+    }
+
+    /// What stands for modprobe.d in an image whose init does not read it, said as modprobe.d would.
+    pub fn instead_of_modprobe(&self) -> Option<FileOfConfig> {
+        let init = self.booster.as_ref()?;
+        let line = |(module, arguments): (&String, &String)| {
+            format!("options {module} {}\n", arguments.replace('\n', " "))
+        };
+        let lines: String = init.options.iter().map(line).collect();
+        Some(FileOfConfig { path: PathBuf::from(BOOSTER_INIT), bytes: lines.into_bytes() })
+    }
+
+    /// Makes what booster's init is told what a rebuild would make of it.
+    pub(super) fn follow_options(&mut self, options: BTreeMap<String, String>) {
+        if let Some(init) = &mut self.booster {
+            let has = |module: &String| {
+                let module = module.parse::<ModuleName>().ok();
+                module
+                    .and_then(|module| self.modules.get(&module))
+                    .is_some_and(|in_releases| in_releases.contains(&init.kernel))
+            };
+            init.options = options.into_iter().filter(|(module, _)| has(module)).collect();
+        }
+    }
+
+    /// Takes a module out, as far as it is for this kernel.
+    pub(super) fn remove_module(&mut self, module: &ModuleName, release: &str) {
+        if let Some(releases) = self.modules.get_mut(module) {
+            releases.remove(release);
+        }
     }
 
     /// What it holds of a file that the host has at `path`: a rule of udev's may lie where the distribution's do.
@@ -138,7 +184,7 @@ fn is_kept(path: &Path) -> bool {
     let directory = path.parent().unwrap_or(path);
     let within = |suffix: &str| directory.ends_with(suffix);
     match name {
-        // initramfs-tools: what `load_modules` loads; mkinitcpio: MODULES; booster: modules_force_load.
+        // initramfs-tools: what `load_modules` loads; mkinitcpio: MODULES; booster: what its init is told.
         "modules" => within("conf"),
         "config" => directory == Path::new("/"),
         "booster.init.yaml" => within("etc"),
@@ -151,12 +197,14 @@ fn is_kept(path: &Path) -> bool {
     }
 }
 
-/// The module and the release in `/lib/modules/RELEASE/kernel/…/NAME.ko.xz`, below /usr or not.
+/// The module and the release in `/lib/modules/RELEASE/kernel/…/NAME.ko.xz`, below /usr or not. The release is empty in
+/// `/lib/modules/NAME.ko`: that is how booster lays its only kernel's modules out.
 fn module_at(path: &Path) -> Option<(ModuleName, String)> {
     let mut names = path.iter().filter_map(|name| name.to_str());
     names.by_ref().take_while(|name| *name != "lib").for_each(drop);
-    let (Some("modules"), Some(release)) = (names.next(), names.next()) else { return None };
+    let (Some("modules"), Some(next)) = (names.next(), names.next()) else { return None };
     let module = kmod_index::module_of_path(path.to_str()?)?;
+    let release = if names.next().is_some() { next } else { "" };
     Some((module, release.to_owned()))
 }
 
@@ -211,6 +259,28 @@ impl Visit for Unpacking {
 }
 
 impl Unpacking {
+    /// What is known only of the whole: for which kernel booster has laid modules out.
+    fn finish(self) -> io::Result<Image> {
+        let mut image = self.image;
+        if let Some(text) = image.file(Path::new(BOOSTER_INIT)) {
+            let unclear = |problem| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("its {BOOSTER_INIT} cannot be read: {problem}"),
+                )
+            };
+            image.booster = Some(InitConfig::parse(&text).map_err(unclear)?);
+        }
+        let kernel = image.booster.as_ref().map(|init| init.kernel.clone());
+        for releases in image.modules.values_mut() {
+            if releases.remove("") {
+                releases.extend(kernel.clone());
+            }
+        }
+        image.modules.retain(|_, releases| !releases.is_empty());
+        Ok(image)
+    }
+
     /// One of several names of a file; the content stands at one of them (`init/initramfs.c`, `maybe_link`).
     fn hard_link(&mut self, entry: &Entry, path: PathBuf, bytes: Vec<u8>) {
         let links = self.links.entry(entry.inode).or_default();

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Carries, Generator, Image, ImageFile, Needs};
+use super::{Carries, Generator, Image, ImageFile, Needs, Told};
+use crate::engine::Means;
 use crate::formats::kmod_index;
 use crate::host::kernels::{InKernels, Presence, index};
 use crate::host::{HostError, Kernels, Reach, ReadHost};
@@ -42,8 +43,8 @@ impl Generator for InitramfsTools {
         Ok(captured.then(|| conf.to_owned()))
     }
 
-    fn rebuild(&self) -> Vec<String> {
-        ["update-initramfs", "-u", "-k", "all"].map(str::to_owned).to_vec()
+    fn rebuild(&self, _host: &dyn ReadHost) -> Result<Means, HostError> {
+        Ok(Means::Command(["update-initramfs", "-u", "-k", "all"].map(str::to_owned).to_vec()))
     }
 
     fn carries(
@@ -94,15 +95,15 @@ impl Generator for InitramfsTools {
         Ok(answers)
     }
 
-    fn image_files(&self, needs: Needs) -> Vec<ImageFile> {
+    fn told(&self, _host: &dyn ReadHost, needs: Needs) -> Result<Told, HostError> {
         if !needs.vfio_pci {
-            return Vec::new();
+            return Ok(Told::Files(Vec::new()));
         }
         let content = format!(
             "#!/bin/sh\n{HEADER}[ \"$1\" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\n\
              manual_add_modules vfio_pci\nexit 0\n"
         );
-        vec![ImageFile { path: PathBuf::from(HOOK), content, mode: 0o755 }]
+        Ok(Told::Files(vec![ImageFile { path: PathBuf::from(HOOK), content, mode: 0o755 }]))
     }
 
     fn predict(&self, host: &dyn ReadHost, release: &str, image: &mut Image) -> Result<(), HostError> {

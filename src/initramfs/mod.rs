@@ -1,11 +1,14 @@
 //! Initramfs generators: one file each behind one small trait.
 //!
-//! To add one: write `initramfs/NAME.rs` with a type that implements [`Generator`], and add its line to `GENERATORS`.
+//! To add one: write `initramfs/NAME.rs` with a type that implements [`Generator`], and add its line to `GENERATORS`
+//! and its row to the README's table.
 
+mod booster;
 mod dracut;
 mod found;
 mod image;
 mod initramfs_tools;
+mod mkinitcpio;
 mod summary;
 pub mod unpack;
 
@@ -13,14 +16,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use booster::Booster;
 pub use dracut::Dracut;
 pub use found::{Found, found};
 pub use image::Image;
 pub use initramfs_tools::InitramfsTools;
+pub use mkinitcpio::Mkinitcpio;
 pub use summary::{Summary, rebuild_command};
 
-use crate::host::kernels::InKernels;
+use crate::engine::Means;
+use crate::host::kernels::{InKernels, Presence};
 use crate::host::{HostError, Kernels, ReadHost};
+use crate::plan::{LiftedBy, Objection, Reason};
 use crate::types::ModuleName;
 
 /// Whether an image has, or would have, a module.
@@ -43,6 +50,15 @@ pub struct ImageFile {
     pub mode: u32,
 }
 
+/// How a generator is told what the images need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// By these files, which are ours.
+    Files(Vec<ImageFile>),
+    /// It cannot be told with certainty.
+    Refused(Objection),
+}
+
 /// What builds the initramfs images of a host.
 pub trait Generator: fmt::Debug + Sync {
     /// Its name in reports.
@@ -54,8 +70,11 @@ pub trait Generator: fmt::Debug + Sync {
     /// When the host cannot be read.
     fn evidence(&self, host: &dyn ReadHost) -> Result<Option<String>, HostError>;
 
-    /// The command that rebuilds the images of all kernels.
-    fn rebuild(&self) -> Vec<String>;
+    /// How the images of all kernels are rebuilt.
+    ///
+    /// # Errors
+    /// When the host cannot be read.
+    fn rebuild(&self, host: &dyn ReadHost) -> Result<Means, HostError>;
 
     /// Which of these modules its images carry.
     ///
@@ -68,14 +87,22 @@ pub trait Generator: fmt::Debug + Sync {
         modules: &BTreeMap<ModuleName, InKernels>,
     ) -> Result<BTreeMap<ModuleName, Carries>, HostError>;
 
-    /// The files that bring what is needed into the images.
-    fn image_files(&self, needs: Needs) -> Vec<ImageFile>;
+    /// What brings what is needed into the images.
+    ///
+    /// # Errors
+    /// When the host cannot be read.
+    fn told(&self, host: &dyn ReadHost, needs: Needs) -> Result<Told, HostError>;
 
     /// Makes of an image of this kernel what a rebuild would make of it, as far as this program asks.
     ///
     /// # Errors
     /// When the host cannot be read.
     fn predict(&self, host: &dyn ReadHost, release: &str, image: &mut Image) -> Result<(), HostError>;
+
+    /// What an operator does about a thing in an image that no rebuild changes; `None` where a rebuild changes it all.
+    fn beyond_rebuild(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What the images have to be brought.
@@ -88,18 +115,19 @@ pub struct Needs {
 }
 
 /// Every known generator. initramfs-tools comes first, for it alone shows that it is the one in charge.
-const GENERATORS: [&dyn Generator; 2] = [&InitramfsTools, &Dracut];
+const GENERATORS: [&dyn Generator; 4] = [&InitramfsTools, &Dracut, &Mkinitcpio, &Booster];
+
+/// The names of the known generators.
+pub fn generators() -> impl Iterator<Item = &'static str> {
+    GENERATORS.iter().map(|generator| generator.key())
+}
 
 /// The files that generators need, of all of them.
-pub const GENERATOR_FILES: [&str; 2] = [initramfs_tools::HOOK, dracut::DROP_IN];
+pub const GENERATOR_FILES: [&str; 4] =
+    [initramfs_tools::HOOK, dracut::DROP_IN, mkinitcpio::DROP_IN, booster::CONF];
 
 /// Generators that are recognised and not served: what shows them.
-const UNSERVED: [(&str, &str); 4] = [
-    ("mkinitcpio", "/usr/bin/mkinitcpio"),
-    ("booster", "/usr/bin/booster"),
-    ("booster", "/etc/booster.yaml"),
-    ("mkosi-initrd", "/usr/bin/mkosi-initrd"),
-];
+const UNSERVED: [(&str, &str); 1] = [("mkosi-initrd", "/usr/bin/mkosi-initrd")];
 
 /// Where kernel-install is told which generator makes the images (`kernel-install(8)`); the first that is there counts.
 const INSTALL_CONF: [&str; 2] = ["/etc/kernel/install.conf", "/usr/lib/kernel/install.conf"];
@@ -211,7 +239,8 @@ pub fn carried(
 /// # Errors
 /// When the host cannot be read.
 pub fn is_rebuild(host: &dyn ReadHost, argv: &[String]) -> Result<bool, HostError> {
-    Ok(detect(host)?.generator().is_some_and(|generator| generator.rebuild() == argv))
+    let Some(generator) = detect(host)?.generator() else { return Ok(false) };
+    Ok(matches!(generator.rebuild(host)?, Means::Command(command) if command == argv))
 }
 
 /// What a rebuild would make of the images that can be read.
@@ -230,6 +259,41 @@ pub fn predict_rebuilt(host: &dyn ReadHost) -> Result<Vec<(PathBuf, Image)>, Hos
     Ok(rebuilt)
 }
 
+/// An objection to telling a generator something, with what lifts it.
+fn refuse(subject: &str, reason: Reason, remedy: impl Into<String>) -> Told {
+    let remedy = remedy.into();
+    let reason = reason.remedy(remedy.clone());
+    Told::Refused(Objection::new(subject, vec![reason], LiftedBy::Operator(remedy)))
+}
+
+/// By kernel-install where it is told to use this generator, or else by hand.
+fn kernel_install(host: &dyn ReadHost, generator: &str, by_hand: &str) -> Result<Means, HostError> {
+    if told_to_use(host)?.as_deref() == Some(generator) {
+        return Ok(Means::Command(["kernel-install", "add-all"].map(str::to_owned).to_vec()));
+    }
+    let text = format!("nothing on this host tells which command makes {generator} rebuild all images");
+    Ok(Means::Unknown(Reason::new("rebuild-unknown", text).remedy(by_hand)))
+}
+
+/// What images of a generator that takes what the hardware asks for may have: every module, except those for which
+/// `left_out` has a reason.
+fn may_carry(
+    generator: &str,
+    modules: &BTreeMap<ModuleName, InKernels>,
+    left_out: impl Fn(&ModuleName) -> Option<&'static str>,
+) -> BTreeMap<ModuleName, Carries> {
+    let answer = |(module, found): (&ModuleName, &InKernels)| {
+        let is_module = found.0.values().any(|presence| matches!(presence, Presence::Module(_)));
+        let carries = match left_out(module) {
+            _ if !is_module => Carries::No("no installed kernel has it as a module".to_owned()),
+            Some(why) => Carries::No(why.to_owned()),
+            None => Carries::Yes(format!("{generator} may have taken it")),
+        };
+        (module.clone(), carries)
+    };
+    modules.iter().map(answer).collect()
+}
+
 /// The files of drop-in directories that end so, in the order of their names; of each name the one in the first directory.
 fn conf_d(host: &dyn ReadHost, directories: &[&str], suffix: &str) -> Result<Vec<PathBuf>, HostError> {
     let mut by_name: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -242,4 +306,24 @@ fn conf_d(host: &dyn ReadHost, directories: &[&str], suffix: &str) -> Result<Vec
         }
     }
     Ok(by_name.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_has_every_generator() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split("| generator |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let rows: Vec<&str> =
+            table.lines().skip(2).filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+        assert_eq!(rows, super::generators().collect::<Vec<_>>());
+        let ran = table
+            .lines()
+            .skip(2)
+            .map(|line| line.trim_end_matches(" |").rsplit("| ").next().unwrap_or_default());
+        assert!(
+            ran.clone().all(|cell| !cell.trim().is_empty()),
+            "each says whether it ran for real: {table}"
+        );
+    }
 }

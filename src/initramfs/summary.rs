@@ -46,7 +46,9 @@ impl fmt::Display for Summary {
 /// The command that rebuilds the images of this host.
 pub fn rebuild_command(host: &dyn ReadHost) -> Means {
     match detect(host) {
-        Ok(Detected::Served(generator, _)) => Means::Command(generator.rebuild()),
+        Ok(Detected::Served(generator, _)) => generator
+            .rebuild(host)
+            .unwrap_or_else(|error| Means::Unknown(Reason::new("unreadable", crate::report::chain(&error)))),
         Ok(Detected::Unserved(name, evidence)) => Means::Unknown(
             Reason::new("generator-unserved", format!("the images are built by {name} ({evidence})"))
                 .remedy("rebuild them by hand"),

@@ -20,8 +20,10 @@ use crate::formats::modprobe::Config;
 use crate::host::kernels::Presence;
 use crate::host::kmod;
 use crate::host::pci::Pci;
-use crate::initramfs::{self, Found, GENERATOR_FILES, Generator, Image, Needs};
-use crate::plan::{Change, Disruption, Followup, ItemVerdict, Phase, Reason, Verdict, Warning};
+use crate::initramfs::{self, Found, GENERATOR_FILES, Generator, Image, Needs, Told};
+use crate::plan::{
+    Change, Disruption, Followup, ItemVerdict, LiftedBy, Objection, Phase, Reason, Verdict, Warning,
+};
 use crate::types::{ModuleName, PciAddress};
 
 /// Our files that an image has a copy of.
@@ -49,6 +51,8 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct State {
     generator: Option<&'static dyn Generator>,
+    /// What the generator has to be told.
+    told: Told,
     /// The generator's files that are ours or would be, in the order of `GENERATOR_FILES`.
     files: Vec<OwnFile>,
     /// Our files that an image copies, as they stand.
@@ -56,6 +60,8 @@ pub struct State {
     /// What modprobe.d says, as far as an image gets it.
     config: Config,
     images: Vec<Found>,
+    /// What a rebuild would make of them, as the generator is told now; where some things are beyond it.
+    rebuilt: BTreeMap<PathBuf, Image>,
     /// The kernels that have vfio-pci as a module.
     with_vfio_pci: BTreeSet<String>,
     /// The native drivers of functions that a udev rule is about.
@@ -103,7 +109,7 @@ impl Resource for Initramfs {
         Some(Spec { claims, says, left, modules })
     }
 
-    fn observe(_spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
+    fn observe(spec: &Spec, observer: &Observer<'_>) -> Result<State, ObserveError> {
         let (host, kernels) = (observer.host, &observer.facts.kernels);
         let mut own = BTreeMap::new();
         for path in CARRIED.map(PathBuf::from) {
@@ -113,6 +119,12 @@ impl Resource for Initramfs {
             }
         }
         let files = GENERATOR_FILES.iter().map(|path| OwnFile::read(host, *path));
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let generator = initramfs::detect(host)?.generator();
+        let told = match generator {
+            Some(generator) => generator.told(host, needs(spec, &files, &own))?,
+            None => Told::Files(Vec::new()),
+        };
         let images = initramfs::found(host, kernels)?;
         let mut natives = BTreeMap::new();
         let pci = Pci::new(host);
@@ -125,23 +137,41 @@ impl Resource for Initramfs {
         let in_kernels = kernels.find(host, &vfio_pci)?;
         let modules = in_kernels.values().flat_map(|found| &found.0);
         let with_vfio_pci = modules.filter(|(_, presence)| matches!(presence, Presence::Module(_)));
+        let mut rebuilt = BTreeMap::new();
+        if let Some(generator) = generator.filter(|generator| generator.beyond_rebuild().is_some()) {
+            for found in &images {
+                let Ok(image) = &found.content else { continue };
+                let mut image = Image::clone(image);
+                generator.predict(host, &found.release, &mut image)?;
+                rebuilt.insert(found.path.clone(), image);
+            }
+        }
         Ok(State {
-            generator: initramfs::detect(host)?.generator(),
-            files: files.collect::<Result<_, _>>()?,
+            generator,
+            told,
+            files,
             with_vfio_pci: with_vfio_pci.map(|(release, _)| release.clone()).collect(),
             config: kmod::modprobe_config(host)?.copied_into_images(),
             own,
             images,
+            rebuilt,
             natives,
         })
     }
 
     fn diff(spec: &Spec, state: &State) -> Findings {
         let mut findings = Findings::default();
-        let claims = spec.claims.unwrap_or_else(|| state.files.iter().any(brings_vfio_pci));
-        let needs = Needs { vfio_pci: claims, files: spec.says || spec.left.iter().any(|file| state.own.contains_key(Path::new(file))) };
-        let wanted = state.generator.map(|generator| generator.image_files(needs)).unwrap_or_default();
-        for file in &state.files {
+        let wanted = match &state.told {
+            Told::Files(files) => files.as_slice(),
+            Told::Refused(objection) => {
+                let verdict = Verdict::Refused(objection.clone());
+                findings.items.push(ItemVerdict::new(objection.subject.clone(), verdict));
+                &[]
+            }
+        };
+        // Where it cannot be told what is needed, what it has been told stays.
+        let is_told = matches!(state.told, Told::Files(_));
+        for file in state.files.iter().filter(|_| is_told) {
             let wanted = wanted.iter().find(|wanted| wanted.path == file.path());
             // Somebody else's file is in the way only where ours is needed.
             let mode = wanted.map_or(0o644, |wanted| wanted.mode);
@@ -153,6 +183,7 @@ impl Resource for Initramfs {
             }
             findings.items.push(ItemVerdict::new(file.path().display().to_string(), verdict));
         }
+        let is_settled = findings.items.is_empty();
         for found in &state.images {
             let item = found.path.display().to_string();
             let image = match &found.content {
@@ -163,10 +194,12 @@ impl Resource for Initramfs {
                     continue;
                 }
             };
-            let needs_vfio_pci = claims && state.with_vfio_pci.contains(&found.release);
-            let stale = judge::stale(image, &found.release, state, &spec.modules, needs_vfio_pci);
+            let stale = judge::stale(image, &found.release, state, spec);
             let verdict = match stale.split_first() {
                 None => Verdict::InSync,
+                Some((first, _)) if is_settled && is_beyond_rebuild(found, state, spec) => {
+                    beyond_rebuild(found, first, state)
+                }
                 Some((first, rest)) => {
                     let more = if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) };
                     let text = format!("the image of {} {first}{more}", found.release);
@@ -186,6 +219,37 @@ impl Resource for Initramfs {
         }
         findings
     }
+}
+
+/// What the images have to be brought, with what stands of sections that are not managed.
+fn needs(spec: &Spec, files: &[OwnFile], own: &BTreeMap<PathBuf, String>) -> Needs {
+    Needs {
+        vfio_pci: claims(spec, files),
+        files: spec.says || spec.left.iter().any(|file| own.contains_key(Path::new(file))),
+    }
+}
+
+/// Whether vfio-pci has ids to claim; where they are not managed, what stands tells.
+fn claims(spec: &Spec, files: &[OwnFile]) -> bool {
+    spec.claims.unwrap_or_else(|| files.iter().any(brings_vfio_pci))
+}
+
+/// Whether a rebuild would change nothing of what is wrong with an image.
+fn is_beyond_rebuild(found: &Found, state: &State, spec: &Spec) -> bool {
+    let rebuilt = state.rebuilt.get(&found.path);
+    rebuilt.is_some_and(|rebuilt| {
+        let Ok(image) = &found.content else { return false };
+        judge::stale(rebuilt, &found.release, state, spec) == judge::stale(image, &found.release, state, spec)
+    })
+}
+
+/// What is wrong with an image, and what helps where a rebuild does not.
+fn beyond_rebuild(found: &Found, what: &str, state: &State) -> Verdict {
+    let item = found.path.display().to_string();
+    let text = format!("the image of {} {what}, and a rebuild would not change that", found.release);
+    let remedy = state.generator.and_then(Generator::beyond_rebuild).unwrap_or_default();
+    let reason = Reason::new("image-beyond-rebuild", text).at(&item).remedy(remedy);
+    Verdict::Refused(Objection::new(item, vec![reason], LiftedBy::Operator(remedy.to_owned())))
 }
 
 /// What an image does not say about a module and this configuration does, one phrase for each thing.

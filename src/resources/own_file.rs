@@ -56,7 +56,8 @@ impl OwnFile {
         match wanted {
             Some(text) if self.state.bytes() == Some(text.as_bytes()) => None,
             Some(text) => Some(Step::WriteFile { path, before, after: Bytes::from(text), mode }),
-            None if self.state == FileState::Absent || self.is_foreign() => None,
+            // An empty file is nobody's: a package may have put it there.
+            None if !self.state.bytes().is_some_and(is_own) => None,
             None => Some(Step::RemoveFile { path, before }),
         }
     }

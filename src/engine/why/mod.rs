@@ -81,7 +81,7 @@ pub struct Trail {
 
 /// The trail of every item of a plan, in the plan's order.
 pub fn trails(plan: &Plan, host: &dyn ReadHost, facts: &Facts) -> Vec<Trail> {
-    let places = Places::read(host, facts);
+    let places = Places::read(plan, host, facts);
     let mut seen = BTreeSet::new();
     let items = plan.items().filter(|(resource, found)| seen.insert((*resource, found.item.clone())));
     let items: Vec<_> = items.collect();

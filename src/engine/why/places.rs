@@ -1,17 +1,19 @@
 //! Where the layers have an item.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Layer, Standing, Trail, module_of};
 use crate::boot::{self, Detection, Judged, Line, MenuEntry, Persisted};
-use crate::engine::Facts;
+use crate::engine::{Facts, Plan};
 use crate::formats::modprobe::Config;
 use crate::host::kmod::{self, LoadedAtBoot};
 use crate::host::{Kernels, ReadHost};
 use crate::initramfs::{self, Found};
-use crate::plan::{ItemVerdict, Reason};
+use crate::plan::{ItemVerdict, Reason, Verdict};
+use crate::resources::Resource;
 use crate::resources::bindings::RULES;
-use crate::resources::initramfs::image_lacks;
+use crate::resources::initramfs::{Initramfs, image_lacks};
 use crate::types::{KernelArg, ModuleName};
 
 /// What is looked up; what cannot be read is left out, for the resource says so.
@@ -22,11 +24,24 @@ pub(super) struct Places {
     loaded: Vec<LoadedAtBoot>,
     rules: String,
     images: Vec<Found>,
+    /// The images that a rebuild would not mend, with what does.
+    beyond_rebuild: BTreeMap<String, String>,
     kernels: Kernels,
 }
 
+/// What mends the images that the plan refuses to have rebuilt.
+fn beyond_rebuild(plan: &Plan) -> BTreeMap<String, String> {
+    let refused = plan.items().filter_map(|(resource, found)| match &found.verdict {
+        Verdict::Refused(objection) if resource == Initramfs::KEY => {
+            Some((found.item.clone(), objection.chain.last()?.remedy.clone()?))
+        }
+        _ => None,
+    });
+    refused.collect()
+}
+
 impl Places {
-    pub(super) fn read(host: &dyn ReadHost, facts: &Facts) -> Self {
+    pub(super) fn read(plan: &Plan, host: &dyn ReadHost, facts: &Facts) -> Self {
         let chain = match boot::detect(host, facts.boot_chain.as_ref()) {
             Ok(Detection::One(chain, _)) => Some(chain),
             _ => None,
@@ -40,6 +55,7 @@ impl Places {
             loaded: kmod::loaded_at_boot(host).unwrap_or_default(),
             rules: host.text(Path::new(RULES)).ok().flatten().unwrap_or_default(),
             images: initramfs::found(host, &facts.kernels).unwrap_or_default(),
+            beyond_rebuild: beyond_rebuild(plan),
             kernels: facts.kernels.clone(),
         }
     }
@@ -70,8 +86,11 @@ impl Places {
         if let Some(module) = module_of(resource, item).filter(|_| resource != "modules") {
             let image = self.image(&module, resource == "vfio_ids" && !item.starts_with("softdep "));
             if let Some(lacking) = image.iter().find(|image| image.holds == Some(false)) {
-                let reason = Reason::new("image-stale", lacking.detail.clone())
-                    .remedy("run reconcile, which has the images rebuilt");
+                let is_its =
+                    |(image, _): &(&String, &String)| lacking.detail.starts_with(&format!("{image} "));
+                let beyond = self.beyond_rebuild.iter().find(is_its).map(|(_, remedy)| remedy.as_str());
+                let remedy = beyond.unwrap_or("run reconcile, which has the images rebuilt");
+                let reason = Reason::new("image-stale", lacking.detail.clone()).remedy(remedy);
                 if loss.as_ref().is_none_or(|(layer, _)| *layer > Layer::Image) {
                     loss = Some((Layer::Image, vec![reason]));
                 }

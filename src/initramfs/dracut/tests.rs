@@ -21,7 +21,9 @@ fn the_configuration_is_read_in_dracuts_order() {
 #[test]
 fn the_drop_in_names_what_is_needed() {
     let file = |vfio_pci, files| {
-        let files = Dracut.image_files(Needs { vfio_pci, files });
+        let Told::Files(files) = Dracut.told(&EMPTY, Needs { vfio_pci, files }).unwrap() else {
+            panic!("refused")
+        };
         files.into_iter().map(|file| file.content).collect::<String>()
     };
     assert_eq!(file(false, false), "");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::formats::cpio::making::Cpio;
+use crate::formats::pe::making::pe;
 
 fn read(mut bytes: &[u8]) -> Image {
     Image::read(&mut bytes).unwrap()
@@ -42,6 +43,62 @@ fn archives_add_up_and_the_last_entry_of_a_name_stands() {
     assert_eq!(config.blacklisted(&module("old")).count(), 0);
 }
 
+/// mkinitcpio since its version 38: an early archive that holds microcode and, since 39, every file that is compressed
+/// already, modules too; the rest is in the compressed one. Its init's list is in /config.
+#[test]
+fn images_of_mkinitcpio_are_read_with_the_modules_of_their_early_part() {
+    let early = Cpio::default()
+        .file("early_cpio", "1")
+        .file("kernel/x86/microcode/GenuineIntel.bin", "microcode")
+        .file("usr/lib/modules/6.12.4-arch1-1/kernel/drivers/vfio/pci/vfio-pci.ko.zst", "ELF")
+        .end();
+    let main = Cpio::default()
+        .link("lib", "usr/lib")
+        .file("config", "MODULES=\"vfio_pci\"\nHOOKS=\"udev\"\n")
+        .file("etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:11bf\n")
+        .file("usr/lib/modules/6.12.4-arch1-1/kernel/fs/ext4/ext4.ko", "ELF")
+        .end();
+    let release = "6.12.4-arch1-1";
+    let image = read(&[early.clone(), vec![0; 512], main.clone()].concat());
+    assert!(image.has(&module("vfio_pci"), release) && image.has(&module("ext4"), release));
+    assert_eq!(text(&image, "/config").as_deref(), Some("MODULES=\"vfio_pci\"\nHOOKS=\"udev\"\n"));
+    let ids = image.modprobe_config().unwrap();
+    assert_eq!(ids.options(&module("vfio_pci")).count(), 1);
+    // As a unified kernel image.
+    let unified =
+        read(&pe(&[(".linux", b"MZ"), (".initrd", &[early, main].concat()), (".cmdline", b"quiet")]));
+    assert!(unified.has(&module("vfio_pci"), release) && unified.has(&module("ext4"), release));
+}
+
+/// booster lays modules out flat and not compressed; the kernel's release and the options stand in a file of its own.
+#[test]
+fn images_of_booster_are_read_by_what_their_init_is_told() {
+    let init = "modulesforceload:\n- vfio_pci\nmodprobeoptions:\n  vfio_pci: ids=10de:11bf disable_vga=1\nkernel: 6.12.4-arch1-1\n";
+    let mut image = read(
+        &Cpio::default()
+            .link("lib", "usr/lib")
+            .file("usr/lib/modules/vfio_pci.ko", "ELF")
+            .file("usr/lib/modules/nvme.ko", "ELF")
+            .file("usr/lib/modules/booster.alias", "pci:v* nvme\n")
+            .file("etc/booster.init.yaml", init)
+            .file("etc/modprobe.d/x.conf", "blacklist nvme\n")
+            .end(),
+    );
+    assert_eq!(image.releases().into_iter().collect::<Vec<_>>(), ["6.12.4-arch1-1"]);
+    assert!(image.has(&module("vfio_pci"), "6.12.4-arch1-1") && image.has(&module("nvme"), "6.12.4-arch1-1"));
+    let config = image.modprobe_config().unwrap();
+    let options: Vec<String> = config.options(&module("vfio_pci")).map(|setting| setting.parameter).collect();
+    assert_eq!(options, ["ids", "disable_vga"]);
+    assert_eq!(config.blacklisted(&module("nvme")).count(), 0, "its init reads no modprobe.d");
+    image.follow_options(
+        [("nvme", "io_queue_depth=2"), ("gone", "a=1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+    );
+    let told = image.instead_of_modprobe().unwrap();
+    assert_eq!(String::from_utf8(told.bytes).unwrap(), "options nvme io_queue_depth=2\n");
+    image.remove_module(&module("nvme"), "6.12.4-arch1-1");
+    assert!(!image.has(&module("nvme"), "6.12.4-arch1-1"));
+}
+
 #[test]
 fn a_link_and_a_name_without_content_lead_to_the_content() {
     let archive = Cpio::default()
@@ -67,7 +124,12 @@ fn what_cannot_be_unpacked_says_why() {
         (whole[..3].to_vec(), "the archive is cut off in the middle of an entry"),
         (odd, "the archive is damaged: a header has neither of the magic numbers 070701 and 070702"),
         (b"\x89LZO\0".to_vec(), "it is compressed with lzo, which is not read here"),
-        (b"MZ\x90\0".to_vec(), "neither an archive nor a known compression begins with 4d 5a 90 00"),
+        (b"MY\x90\0".to_vec(), "neither an archive nor a known compression begins with 4d 59 90 00"),
+        (pe(&[(".linux", b"MZ"), (".cmdline", b"quiet")]), "it is a PE file without an initramfs"),
+        (
+            Cpio::default().file("etc/booster.init.yaml", "kernel: [\n").end(),
+            "its /etc/booster.init.yaml cannot be read: ",
+        ),
         (b"\x1f\x8bshort".to_vec(), "its gzip part: "),
         (b"BZh".to_vec(), "its bzip2 part: "),
         (b"\x28\xb5\x2f".to_vec(), "its zstd part: "),

@@ -54,14 +54,15 @@ fn an_update_initramfs_of_dracuts_is_not_ours() {
     host.put_file("/usr/bin/dracut", "");
     host.put_file("/usr/sbin/update-initramfs", "#!/bin/sh\nexec dracut --force\n");
     assert_eq!(detect(&host).unwrap().generator().unwrap().key(), "dracut");
-    host.put_file("/usr/bin/mkinitcpio", "");
+    host.put_file("/usr/bin/mkosi-initrd", "");
     let Detected::Unserved(names, evidence) = detect(&host).unwrap() else { panic!("{:?}", detect(&host)) };
     assert_eq!(
         (names.as_str(), evidence.as_str()),
-        ("dracut or mkinitcpio", "/usr/bin/dracut, /usr/bin/mkinitcpio")
+        ("dracut or mkosi-initrd", "/usr/bin/dracut, /usr/bin/mkosi-initrd")
     );
     host.put_file("/etc/kernel/install.conf", "layout=bls\ninitrd_generator=dracut\n");
     assert_eq!(detect(&host).unwrap().generator().unwrap().key(), "dracut");
     host.put_file("/usr/sbin/update-initramfs", "#!/bin/sh\nmkinitramfs -o x\n");
-    assert_eq!(detect(&host).unwrap().generator().unwrap().rebuild().join(" "), "update-initramfs -u -k all");
+    let command = ["update-initramfs", "-u", "-k", "all"].map(str::to_owned).to_vec();
+    assert_eq!(detect(&host).unwrap().generator().unwrap().rebuild(&host).unwrap(), Means::Command(command));
 }

@@ -4,21 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::formats::modprobe::{Config, Directive, FileOfConfig, split_arguments};
-use super::{CARRIED, State};
+use super::{CARRIED, Spec, State, claims};
 use crate::initramfs::{Found, Image};
 use crate::resources::bindings;
 use crate::types::{ModuleName, PciAddress};
 
 /// What has to change in the image, one phrase for each thing, such as "does not blacklist nouveau". What is about a
 /// module that the image does not have makes no difference, nor does what another file says just as well.
-pub(super) fn stale(
-    image: &Image,
-    release: &str,
-    state: &State,
-    modules: &BTreeSet<ModuleName>,
-    needs_vfio_pci: bool,
-) -> Vec<String> {
+pub(super) fn stale(image: &Image, release: &str, state: &State, spec: &Spec) -> Vec<String> {
     let State { own, config, natives, .. } = state;
+    let needs_vfio_pci = claims(spec, &state.files) && state.with_vfio_pci.contains(release);
     let mut stale = Vec::new();
     if needs_vfio_pci && "vfio_pci".parse().is_ok_and(|module| !image.has(&module, release)) {
         stale.push("has no vfio-pci".to_owned());
@@ -30,10 +25,17 @@ pub(super) fn stale(
     let (mut said, mut copied) = (BTreeSet::new(), Vec::new());
     for path in CARRIED.map(PathBuf::from).iter().filter(|path| path.starts_with("/etc/modprobe.d")) {
         said.extend(directives(path, own.get(path).map(String::as_bytes)).iter().filter_map(module_of));
-        let theirs = directives(path, image.file(path).as_deref());
+        if image.instead_of_modprobe().is_none() {
+            let theirs = directives(path, image.file(path).as_deref());
+            copied.extend(theirs.into_iter().map(|directive| (path.clone(), directive)));
+        }
+    }
+    // Where all of modprobe.d is one file, what we had put there is not told from the rest.
+    if let Some(FileOfConfig { path, bytes }) = image.instead_of_modprobe() {
+        let theirs = directives(&path, Some(&bytes));
         copied.extend(theirs.into_iter().map(|directive| (path.clone(), directive)));
     }
-    let concerned = said.iter().chain(modules).filter(|module| image.has(module, release));
+    let concerned = said.iter().chain(&spec.modules).filter(|module| image.has(module, release));
     for module in concerned.collect::<BTreeSet<_>>() {
         stale.extend(statements(module, config).iter().filter_map(|wanted| missing(wanted, &effective)));
     }

@@ -163,11 +163,16 @@ fn a_rebuild_is_foretold() {
     for (generator, files) in [
         ("/usr/sbin/update-initramfs", vec![(HOOK, 0o755)]),
         ("/usr/bin/dracut", vec![("/etc/dracut.conf.d/zz-reconcile.conf", 0o644)]),
+        ("/usr/bin/mkinitcpio", vec![("/etc/mkinitcpio.conf.d/zz-reconcile.conf", 0o644)]),
     ] {
         let document = document(DOCUMENT);
         let modules = &["igb", "nouveau"];
         let old = ("etc/modprobe.d/zz-reconcile-vfio-pci.conf", "options vfio-pci ids=1:2\n");
         let mut host = host(generator, &Content { modules, files: &[old] });
+        if generator.ends_with("mkinitcpio") {
+            host.put_directory("/etc/mkinitcpio.conf.d");
+            host.put_file("/etc/mkinitcpio.d/linux.preset", "PRESETS=(default)\n");
+        }
         let mut written = Vec::new();
         for item in findings(&host, &document).items {
             let Verdict::Change(change) = item.verdict else { panic!("{item:?}") };
@@ -184,7 +189,7 @@ fn a_rebuild_is_foretold() {
         let vfio = "vfio_pci".parse().unwrap();
         assert!(rebuilt.has(&vfio, "6.1"), "{generator}");
         let generator = initramfs::detect(&host).unwrap().generator().unwrap();
-        let argv = generator.rebuild();
+        let crate::engine::Means::Command(argv) = generator.rebuild(&host).unwrap() else { panic!("{generator:?}") };
         crate::host::Host::execute(&mut host, &crate::plan::Step::Run { argv, deadline_ms: 0 }).unwrap();
         assert_eq!(stale(&host, &document), None, "{}", generator.key());
     }
@@ -198,4 +203,52 @@ fn an_image_that_cannot_be_read_is_said_so() {
     let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
     assert_eq!((warning.subject.as_str(), warning.reason.code.as_ref()), (IMAGE, "image-unreadable"));
     assert!(found.items.iter().all(|item| item.item != IMAGE));
+}
+
+/// booster's init reads no blacklist: rebuilding would go on for ever, and what helps is said.
+#[test]
+fn what_no_rebuild_changes_is_refused_once_everything_is_told() {
+    let text = "version: 1\nblacklist: [nouveau]\nvfio_pci:\n  ids: ['10de:11bf']\n";
+    let mut host = host("/usr/bin/booster", &Content { modules: &[], files: &[] });
+    for directory in [module_options::FILE, vfio_ids::FILE] {
+        host.remove(directory);
+    }
+    host.put_file(vfio_ids::FILE, format!("{HEADER}options vfio-pci ids=10de:11bf\n"));
+    host.put_file("/usr/lib/booster/regenerate_images", "");
+    let flat = |modules: &[&str]| {
+        let modules = modules.iter().fold(Cpio::default(), |archive, name| archive.file(&format!("usr/lib/modules/{name}.ko"), "ELF"));
+        modules.file("etc/booster.init.yaml", "kernel: '6.1'\nmodprobeoptions:\n  vfio_pci: ids=1:2\n").end()
+    };
+    host.remove(IMAGE);
+    host.put_file("/boot/booster-6.1.img", flat(&["vfio", "nouveau"]));
+    let verdicts = |host: &SimulatedHost<'_>| {
+        findings(host, &document(text)).items.into_iter().map(|item| (item.item, item.verdict)).collect::<Vec<_>>()
+    };
+    let rebuild = |host: &mut SimulatedHost<'_>| {
+        let argv = vec!["/usr/lib/booster/regenerate_images".to_owned()];
+        crate::host::Host::execute(host, &crate::plan::Step::Run { argv, deadline_ms: 0 }).unwrap();
+    };
+    let [(conf, Verdict::Change(_)), (image, Verdict::Change(_))] = &verdicts(&host)[..] else { panic!("{:?}", verdicts(&host)) };
+    assert_eq!((conf.as_str(), image.as_str()), ("/etc/booster.yaml", "/boot/booster-6.1.img"));
+    host.put_file("/etc/booster.yaml", format!("{HEADER}modules_force_load: vfio_pci\n"));
+    assert_eq!(
+        stale(&host, &document(text)).as_deref(),
+        Some("the image of 6.1 has no vfio-pci; and 1 more"),
+        "a rebuild changes a part of it"
+    );
+    rebuild(&mut host);
+    let [(_, Verdict::Refused(objection))] = &verdicts(&host)[..] else { panic!("{:?}", verdicts(&host)) };
+    assert_eq!(objection.chain[0].code, "image-beyond-rebuild");
+    assert_eq!(objection.chain[0].text, "the image of 6.1 does not blacklist nouveau, and a rebuild would not change that");
+    assert!(objection.chain[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("modules: -MODULE")));
+    // As it says.
+    host.put_file("/etc/booster.yaml", "modules: -nouveau\nmodules_force_load: vfio_pci\n");
+    assert_eq!(stale(&host, &document(text)).as_deref(), Some("the image of 6.1 does not blacklist nouveau"));
+    rebuild(&mut host);
+    assert_eq!(stale(&host, &document(text)), None);
+    // What was taken back leaves the image.
+    host.remove(vfio_ids::FILE);
+    let empty = document("version: 1\nvfio_pci: {ids: []}\n");
+    let why = "the image of 6.1 still has \"options vfio_pci ids=10de:11bf\" in /etc/booster.init.yaml";
+    assert_eq!(stale(&host, &empty).as_deref(), Some(why));
 }
