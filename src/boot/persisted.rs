@@ -19,6 +19,8 @@ pub struct Sources {
     pub seeds: BTreeMap<PathBuf, Bytes>,
     /// Why arguments cannot be managed through them; empty where they can.
     pub refused: Vec<Reason>,
+    /// Why what they give cannot be changed from here; empty where it can.
+    pub fixed: Vec<Reason>,
 }
 
 impl Sources {

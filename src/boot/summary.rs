@@ -23,7 +23,9 @@ impl Summary {
         let lines = |evidence: Vec<Evidence>| evidence.iter().map(ToString::to_string).collect();
         let (chain, managed, evidence) = match detect(host, named) {
             Ok(Detection::One(chain, evidence)) => {
-                let managed = chain.sources(host).is_ok_and(|sources| sources.refused.is_empty());
+                let is_free =
+                    |sources: super::Sources| sources.refused.is_empty() && sources.fixed.is_empty();
+                let managed = chain.sources(host).is_ok_and(is_free);
                 (Some(chain.key().to_owned()), managed, lines(evidence))
             }
             Ok(Detection::Ambiguous(found) | Detection::Unfounded { found, .. }) => {

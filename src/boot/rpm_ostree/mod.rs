@@ -1,6 +1,7 @@
 //! rpm-ostree: the arguments belong to a deployment. `rpm-ostree kargs` makes a new one, from the one that boots next.
 //!
-//! Without rpm-ostree (bootc) they belong to the image, `/usr/lib/bootc/kargs.d/*.toml`, and are refused here.
+//! Without rpm-ostree (bootc alone) the entry of the deployment tells what boots, and what the image does not give is
+//! refused: it belongs into `/usr/lib/bootc/kargs.d/*.toml` of the image, from where an upgrade takes it over.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ use crate::types::KernelArg;
 
 const MARK: &str = "/run/ostree-booted";
 const ENTRIES: &str = "/boot/loader/entries";
+/// Where an image has its arguments.
+const KARGS_D: &str = "/usr/lib/bootc/kargs.d";
 const FORM: Form = Form { read: options, words: Words::Kernel };
 const APPEND: &str = "--append=";
 const APPEND_IF_MISSING: &str = "--append-if-missing=";
@@ -43,6 +46,19 @@ fn deployments(host: &dyn ReadHost) -> Result<Vec<EntryFile>, HostError> {
     Ok(entries)
 }
 
+/// What is to be done in an image about arguments that cannot be changed on the host.
+fn in_the_image(added: &[KernelArg], takes_out: bool) -> String {
+    let quoted: Vec<String> =
+        added.iter().map(|arg| format!("\"{}\"", arg.to_string().replace('"', "\\\""))).collect();
+    let written = format!("write kargs = [{}] into {KARGS_D}/50-vfio.toml", quoted.join(", "));
+    let change = match (added.is_empty(), takes_out) {
+        (false, false) => written,
+        (false, true) => format!("{written} and take what is in the way out of the other files there"),
+        (true, _) => format!("take them out of the files in {KARGS_D}"),
+    };
+    format!("in the image, {change}; build it, and let bootc upgrade bring it")
+}
+
 fn holder(sources: &Sources) -> Option<Holder<'_>> {
     let (path, _) = sources.files.first()?;
     Holder::of(sources, path, FORM)
@@ -60,34 +76,23 @@ impl BootChain for RpmOstree {
     }
 
     fn sources(&self, host: &dyn ReadHost) -> Result<Sources, HostError> {
-        let refuse = |text: &str, remedy: &str| {
-            Ok(Sources::refused(vec![Reason::new("deployment-unmanaged", text).at(MARK).remedy(remedy)]))
-        };
-        if host.reach() == Reach::Tree {
-            let text =
-                "arguments of a deployment are changed by rpm-ostree, and no command is run under --root";
-            return refuse(
-                text,
-                "run reconcile on the machine; for an image write /usr/lib/bootc/kargs.d/NAME.toml",
-            );
-        }
-        if !host.exists(Path::new("/usr/bin/rpm-ostree"))? {
-            let text =
-                "the arguments belong to the image, and there is no rpm-ostree that could change them here";
-            return refuse(
-                text,
-                "write kargs = [\"ARGUMENT\"] into /usr/lib/bootc/kargs.d/NAME.toml of the image, and upgrade",
-            );
-        }
-        let mut sources = Sources::default();
+        let reason = |code, text: &str| Reason::new(code, text).at(MARK);
         let Some(next) = deployments(host)?.into_iter().next() else {
-            return refuse(
-                "no loader entry of a deployment was found in /boot/loader/entries",
-                "is /boot mounted?",
-            );
+            let text = "no loader entry of a deployment was found in /boot/loader/entries";
+            let reason = reason("deployment-unmanaged", text).remedy("is /boot mounted?");
+            return Ok(Sources::refused(vec![reason]));
         };
+        let mut sources = Sources::default();
         let state = host.file_state(&next.path)?;
         sources.files.push((next.path, state));
+        if host.reach() == Reach::Tree {
+            let text = "arguments of a deployment are changed by rpm-ostree on the machine: no command is run under --root";
+            sources.fixed.push(reason("deployment-unmanaged", text));
+        } else if !host.exists(Path::new("/usr/bin/rpm-ostree"))? {
+            let text =
+                "the arguments belong to the image, and there is no rpm-ostree that could change them here";
+            sources.fixed.push(reason("deployment-unmanaged", text));
+        }
         Ok(sources)
     }
 
@@ -120,6 +125,10 @@ impl BootChain for RpmOstree {
             let pair = arg.is_named("hugepagesz") || arg.is_named("hugepages");
             format!("{}{arg}", if pair { APPEND } else { APPEND_IF_MISSING })
         }));
+        if let (Some(fixed), false) = (sources.fixed.first(), flags.is_empty()) {
+            let remedy = in_the_image(&added, flags.len() > added.len());
+            return Err(objection("kernel arguments", vec![fixed.clone().remedy(&remedy)], &remedy));
+        }
         let command = ["rpm-ostree".to_owned(), "kargs".to_owned()];
         let argv: Vec<String> = command.into_iter().chain(flags.iter().cloned()).collect();
         let step = (!flags.is_empty()).then_some(Step::Run { argv, deadline_ms: DEADLINE_MS });

@@ -38,11 +38,29 @@ fn one_command_makes_the_deployment_that_has_them() {
     assert_eq!(wish(&RpmOstree, &mut host, &present, &["quiet"], &[]).unwrap().steps, []);
 }
 
+/// The objection to a change; nothing where none is needed.
+fn refused(host: &mut SimulatedHost<'_>, present: &[&str], absent: &[&str]) -> Option<(String, String)> {
+    let objection = wish(&RpmOstree, host, present, absent, &[]).err()?;
+    Some((objection.chain[0].text.clone(), objection.chain[0].remedy.clone().unwrap_or_default()))
+}
+
 #[test]
-fn what_cannot_be_changed_here_is_refused() {
-    let refused = |host: &SimulatedHost<'_>| RpmOstree.sources(host).unwrap().refused[0].text.clone();
-    assert!(refused(&host(&[MARK, PROGRAM, NEXT])).contains("under --root"));
-    assert!(refused(&machine(&[MARK, NEXT])).contains("belong to the image"));
-    assert!(refused(&machine(&[MARK, PROGRAM])).contains("no loader entry"));
+fn what_cannot_be_changed_here_is_refused_with_where_it_goes() {
+    let (text, _) = refused(&mut host(&[MARK, PROGRAM, NEXT]), &["iommu=pt"], &[]).unwrap();
+    assert!(text.contains("under --root"), "{text}");
+    let mut bootc = machine(&[MARK, NEXT]);
+    let (text, remedy) = refused(&mut bootc, &["iommu=pt", "e=f\"g\"h"], &[]).unwrap();
+    assert!(text.contains("belong to the image"), "{text}");
+    assert!(remedy.starts_with("in the image, write kargs = [\"iommu=pt\", \"e=f\\\"g\\\"h\"] into /usr/lib/bootc/kargs.d/50-vfio.toml; build it"), "{remedy}");
+    assert!(refused(&mut bootc, &["b=1"], &["quiet"]).unwrap().1.contains("take what is in the way out"));
+    assert!(
+        refused(&mut bootc, &[], &["quiet"])
+            .unwrap()
+            .1
+            .starts_with("in the image, take them out of the files")
+    );
+    assert_eq!(refused(&mut bootc, &["quiet", "console=tty0"], &["iommu"]), None, "the image gives them");
+    let sources = RpmOstree.sources(&machine(&[MARK, PROGRAM])).unwrap();
+    assert!(sources.refused[0].text.contains("no loader entry"));
     assert!(RpmOstree.unpassable(&"a=\"b c\"".parse().unwrap()).is_some());
 }
