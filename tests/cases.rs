@@ -2,12 +2,14 @@
 //!
 //! `tests/cases/NAME/in/` is what a case starts from:
 //! - `runs`: one run per line, the arguments of `reconcile` separated by blanks; lines with `#` are comments. Runs
-//!   happen one after the other in one workplace, in which `host/` is the tree and `host.yaml` the document;
+//!   happen one after the other in one workplace, in which `host/` is the tree and `host.yaml` the document. A run
+//!   `machine` is a dry run of the machine itself, on the model of it: it shows the commands that no tree is given;
 //! - `example`: the name of the example whose `host/` and `host.yaml` the workplace gets (optional);
 //! - `base`: the name of the tree of `tests/boot/bases` that `host/` begins with (optional);
 //! - `like`: the name of a directory below `tests/initramfs/bases` that is laid out as a case is, and first (optional);
-//! - a file `NAME.image` describes an initramfs image, `NAME`, in lines: `module NAME`, and `file PATH` with its content in
-//!   the indented lines that follow;
+//! - a file `NAME.image` below `host/boot` describes an initramfs image, `NAME`, in lines: `module NAME`, `file PATH` with
+//!   its content in the indented lines that follow, `release NAME` of the kernel that the modules after it are for, and
+//!   `unified` where it is a unified kernel image;
 //! - everything else is copied over that: another `host.yaml`, more files of `host/`; a name that `removed` lists (one
 //!   per line) is taken away (optional).
 //!
@@ -32,6 +34,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reconcile::boot::ChainName;
+use reconcile::document;
+use reconcile::engine::{Engine, Memory, Scope, Selection, Silent};
+use reconcile::host::{Machine, Reach, SimulatedHost};
+use reconcile::{initramfs, report};
 use similar::TextDiff;
 use support::command::reconcile;
 use support::snapshot::{Content, Difference, Snapshot};
@@ -50,9 +57,7 @@ fn every_case_comes_out_as_recorded() {
         .extend(chains.iter().filter(|chain| !chain.ends_with("bases")).flat_map(|chain| directories(chain)));
     for generator in directories(&repository().join("tests/initramfs")) {
         if !generator.ends_with("bases") {
-            let more = directories(&generator);
-            assert!(more.len() >= 8, "{}: only {} cases", generator.display(), more.len());
-            cases.extend(more);
+            cases.extend(directories(&generator));
         }
     }
     let mut failures = String::new();
@@ -73,6 +78,24 @@ fn every_case_comes_out_as_recorded() {
         failures.is_empty(),
         "{failures}\nIf this is meant: RECONCILE_REGENERATE=1 cargo test --test cases, then read `git diff`."
     );
+}
+
+/// A chain or generator of the registries that has too few cases fails here, and so does a directory of none of them.
+#[test]
+fn every_chain_and_generator_has_its_cases() {
+    let counted = |place: &str, names: Vec<&str>| {
+        let place = repository().join(place);
+        for name in &names {
+            let count = directories(&place.join(name)).len();
+            assert!(count >= 8, "{}: only {count} cases", place.join(name).display());
+        }
+        for directory in directories(&place).iter().filter(|directory| !directory.ends_with("bases")) {
+            let known = names.iter().any(|name| directory.ends_with(name));
+            assert!(known, "{} belongs to nothing in the registry", directory.display());
+        }
+    };
+    counted("tests/boot", ChainName::all().map(ChainName::as_str).collect());
+    counted("tests/initramfs", initramfs::generators().collect());
 }
 
 /// Looking changes nothing; the second apply changes nothing, not even a time.
@@ -140,13 +163,19 @@ fn lay_out(input: &Path, place: &Path) {
             fs::remove_file(place.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
-    if let Ok(entries) = fs::read_dir(place.join("host/boot")) {
-        for described in entries.map(|entry| entry.expect("an entry").path()) {
-            if described.extension().is_some_and(|extension| extension == "image") {
-                let text = fs::read_to_string(&described).expect("a description");
-                fs::write(described.with_extension(""), support::image(&text)).expect("an image");
-                fs::remove_file(&described).expect("no description left");
-            }
+    make_images(&place.join("host/boot"));
+}
+
+/// Makes the images that are described in a directory and below it.
+fn make_images(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            make_images(&path);
+        } else if path.extension().is_some_and(|extension| extension == "image") {
+            let text = fs::read_to_string(&path).expect("a description");
+            fs::write(path.with_extension(""), support::image(&text)).expect("an image");
+            fs::remove_file(&path).expect("no description left");
         }
     }
 }
@@ -168,6 +197,11 @@ fn run_case(case: &Path) -> Output {
     let mut output = Output::new();
     let runs = runs.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for (number, arguments) in (1..).zip(runs) {
+        if arguments == "machine" {
+            let text = normalised(on_the_machine(place.path()).into_bytes(), place.path());
+            output.insert(format!("{number}.stdout"), text);
+            continue;
+        }
         let before = Snapshot::of(&host);
         let outcome = reconcile(place.path(), arguments.split_whitespace());
         let after = Snapshot::of(&host);
@@ -213,6 +247,26 @@ fn run_case(case: &Path) -> Output {
         record("changes", changes.into_bytes());
     }
     output
+}
+
+/// What a dry run says where the tree is the root of a running machine.
+fn on_the_machine(place: &Path) -> String {
+    let text = fs::read_to_string(place.join("host.yaml")).expect("a document");
+    let document = document::load(&[document::Source::new("host.yaml", text)]).expect("a document").document;
+    let machine = Machine::open(&place.join("host"), Reach::Machine).expect("a tree");
+    let mut host = SimulatedHost::new(&machine);
+    let mut engine = Engine {
+        document: &document,
+        selection: &Selection { scope: Scope::Full, only: std::collections::BTreeSet::new() },
+        memory: &mut Memory::default(),
+        progress: &mut Silent,
+        wait: std::time::Duration::ZERO,
+        scan: None,
+        saved: None,
+    };
+    let outcome = engine.run(&mut host).expect("a run");
+    let styled = report::render(&report::build(report::Mode::DryRun, &outcome), report::Detail::Everything);
+    anstream::adapter::strip_str(&styled).to_string()
 }
 
 /// What differs from machine to machine and from run to run, replaced.

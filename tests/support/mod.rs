@@ -48,11 +48,14 @@ pub(crate) fn only_ours(document: &Path) {
 /// An initramfs image, not compressed, with the modules and files that a description lists (see `tests/cases.rs`).
 pub(crate) fn image(description: &str) -> Vec<u8> {
     let mut archive = Vec::new();
+    let (mut release, mut is_unified) = ("6.1.0-37-amd64", false);
     let mut lines = description.lines().peekable();
     while let Some(line) = lines.next() {
         match line.split_once(' ') {
+            None if line == "unified" => is_unified = true,
+            Some(("release", name)) => release = name,
             Some(("module", name)) => {
-                entry(&mut archive, &format!("usr/lib/modules/6.1.0-37-amd64/kernel/{name}.ko"), b"ELF");
+                entry(&mut archive, &format!("usr/lib/modules/{release}/kernel/{name}.ko"), b"ELF");
             }
             Some(("file", path)) => {
                 let mut content = String::new();
@@ -66,7 +69,32 @@ pub(crate) fn image(description: &str) -> Vec<u8> {
         }
     }
     entry(&mut archive, "TRAILER!!!", b"");
-    archive
+    if is_unified { unified(&archive) } else { archive }
+}
+
+/// A unified kernel image with this initramfs: a PE file, whose sections begin at multiples of 512 bytes.
+fn unified(initramfs: &[u8]) -> Vec<u8> {
+    let mut image = vec![0; 64];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c] = 64;
+    image.extend(b"PE\0\0\x64\x86\x02\0");
+    image.resize(64 + 24, 0);
+    let sections: [(&[u8; 8], &[u8]); 2] = [(b".linux\0\0", b"MZ"), (b".initrd\0", initramfs)];
+    let mut at = 512;
+    for (name, content) in sections {
+        let filled = content.len().next_multiple_of(512);
+        image.extend(name);
+        let numbers = [content.len(), 0, filled, at, 0, 0, 0, 0];
+        let number = |number: &usize| u32::try_from(*number).expect("a small image").to_le_bytes();
+        image.extend(numbers.iter().flat_map(number));
+        at += filled;
+    }
+    for (_, content) in sections {
+        image.resize(image.len().next_multiple_of(512), 0);
+        image.extend(content);
+    }
+    image.resize(image.len().next_multiple_of(512), 0);
+    image
 }
 
 /// One entry of a "newc" archive (cpio(5)).
