@@ -31,6 +31,7 @@ mod root;
 pub mod simulated;
 mod state_store;
 mod stuck;
+pub mod systemd;
 mod udev;
 mod who;
 mod xattrs;
