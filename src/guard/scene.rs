@@ -7,7 +7,7 @@ use crate::boot::ChainName;
 use crate::engine::Facts;
 use crate::engine::devices::Devices;
 use crate::host::{Kernels, Pci, Reach, ReadHost, Users};
-use crate::types::{Entry, PciAddress};
+use crate::types::{Entry, ModuleName, PciAddress};
 
 /// The host and what is known about it. Uses of functions are looked for at the first question.
 pub(super) struct Scene<'a> {
@@ -49,6 +49,12 @@ impl<'a> Scene<'a> {
     /// What of the host goes with the VFs of a PF.
     pub(super) fn losses_of_vfs(&mut self, pf: PciAddress) -> Vec<Loss> {
         let losses = Loss::from_uses(self.users.of_vfs(pf));
+        self.certain(losses)
+    }
+
+    /// What of the host goes with a module that drives no function: with a file system, a target of the device mapper.
+    pub(super) fn losses_by(&mut self, module: &ModuleName) -> Vec<Loss> {
+        let losses = Loss::from_uses(self.users.of_module(module));
         self.certain(losses)
     }
 

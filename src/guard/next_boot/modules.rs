@@ -1,4 +1,5 @@
-//! Modules that the next boot does not load: the driver of the root disk, of the uplink, of anything that it needs.
+//! Modules that the next boot does not load: the driver of the root disk, of the uplink, its file system, of anything that it
+//! needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,9 @@ use crate::types::ModuleName;
 ///
 /// A blacklist stops what an alias asks for, which is how udev loads drivers, in the initramfs as well; a module that another
 /// one depends on is loaded all the same (kmod, `kmod_module_probe_insert_module`). `module_blacklist=` and an `install`
-/// line stop both. Nothing stops what is built in.
+/// line stop both. Nothing stops what is built in. File systems and the levels of arrays are asked for by an alias
+/// (`fs-ext4`, `md-level-1`). Targets of the device mapper are asked for by their names, which a blacklist does not stop,
+/// but systemd-modules-load and udev go by it for names as well, so that it depends on who comes first.
 #[derive(Debug)]
 pub(in crate::guard) struct ModulesAtBoot;
 
@@ -48,7 +51,7 @@ impl Way for ModulesAtBoot {
     }
 }
 
-/// What of the host is on devices that this module drives.
+/// What of the host is on devices that this module drives, or on what else it is for: a file system, a volume.
 fn losses(driver: &ModuleName, scene: &mut Scene<'_>) -> Result<Vec<Loss>, HostError> {
     let mut losses = Vec::new();
     for device in drivers::driven_by(scene.host, driver)? {
@@ -60,6 +63,7 @@ fn losses(driver: &ModuleName, scene: &mut Scene<'_>) -> Result<Vec<Loss>, HostE
             }
         }
     }
+    losses.extend(scene.losses_by(driver));
     Ok(losses)
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::graph::{Graph, Step, Steps, Thing, behind, made_of};
+use super::graph::{Carrier, Graph, Step, Steps, Thing, behind, carriers, made_of};
 use super::{Gap, listed, names, sysfs};
 use crate::host::HostError;
 
@@ -57,7 +57,30 @@ impl Graph<'_> {
             };
         }
         let text = format!("{} {}", self.what_it_is(name, &directory)?, listed(&slaves));
-        Ok(vec![Step::new("made-of", text, slaves.into_iter().map(Thing::Block).collect())])
+        let by = self.stacked_by(name, &directory)?;
+        Ok(vec![Step::new("made-of", text, slaves.into_iter().map(Thing::Block).collect()).by(by)])
+    }
+
+    /// The modules that make a device of others, as far as sysfs tells them: what a target of the device mapper is, it
+    /// tells of volumes that have a prefix for it.
+    fn stacked_by(&self, name: &str, directory: &Path) -> Result<Vec<Carrier>, HostError> {
+        let level = self.host.text(&directory.join("md/level"))?;
+        let personality = match level.as_deref() {
+            Some("raid4" | "raid5" | "raid6") => "raid456",
+            Some("linear") => "md_linear",
+            Some(level) => level,
+            None => "md_mod",
+        };
+        let uuid = self.host.text(&directory.join("dm/uuid"))?.unwrap_or_default();
+        let names: &[&str] = match uuid.split('-').next().unwrap_or_default() {
+            "CRYPT" => &["dm_crypt", "dm_mod"],
+            "mpath" => &["dm_multipath", "dm_mod"],
+            _ if name.starts_with("dm-") => &["dm_mod"],
+            _ if name.starts_with("md") => &[personality, "md_mod"],
+            _ if name.starts_with("bcache") => &["bcache"],
+            _ => &[],
+        };
+        Ok(carriers(names, name))
     }
 
     /// The devices that one of the device mapper, md or bcache is made of.

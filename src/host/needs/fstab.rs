@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::Scope;
-use super::graph::{Graph, Thing};
+use super::graph::{Carrier, Graph, Thing, carriers};
 use super::mounts::unescaped;
-use super::storage::because_of;
+use super::storage::{because_of, file_system};
 use crate::plan::{Because, Reason};
 
 const FSTAB: &str = "/etc/fstab";
@@ -22,34 +22,36 @@ pub(super) fn add(graph: &mut Graph<'_>) {
             "swap" => (Because::Swap, format!("the next boot swaps to {source}")),
             _ => (because_of(point), format!("the next boot mounts {source} on {point}")),
         };
-        need_named(graph, because, "fstab", text, source, FSTAB, number);
+        let by = if matches!(kind.as_str(), "swap" | "auto") { Vec::new() } else { file_system(kind, point) };
+        let head = Reason::new("fstab", text).at(format!("{FSTAB}:{number}"));
+        need_named(graph, because, head.remedy(format!("take the line out of {FSTAB}")), source, by);
     }
     for (number, fields) in lines(graph, CRYPTTAB) {
         let [name, source, rest @ ..] = fields.as_slice() else { continue };
         if !is_manual(rest.get(1).map(String::as_str).unwrap_or_default()) {
             let text = format!("the next boot unlocks {source} as {name}");
-            need_named(graph, Because::Storage, "crypttab", text, source, CRYPTTAB, number);
+            let head = Reason::new("crypttab", text).at(format!("{CRYPTTAB}:{number}"));
+            let head = head.remedy(format!("take the line out of {CRYPTTAB}"));
+            let by = carriers(&["dm_crypt", "dm_mod"], &format!("the encrypted volume {name}"));
+            need_named(graph, Because::Storage, head, source, by);
         }
     }
 }
 
 /// Walks down from the device that a line names, unless it is needed already.
-fn need_named(
+pub(super) fn need_named(
     graph: &mut Graph<'_>,
     because: Because,
-    code: &'static str,
-    text: String,
+    head: Reason,
     source: &str,
-    file: &str,
-    number: usize,
+    by: Vec<Carrier>,
 ) {
     let named = graph.block_named(source);
     // A device that is not there is behind no function.
     let Some(name) = graph.known(Scope::Storage, named) else { return };
     let thing = Thing::Block(name);
     if !graph.reached.contains(&thing) {
-        let head = Reason::new(code, text).at(format!("{file}:{number}"));
-        graph.need(because, head.remedy(format!("take the line out of {file}")), vec![thing]);
+        graph.need_by(because, head, vec![thing], by);
     }
 }
 

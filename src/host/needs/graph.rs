@@ -11,7 +11,7 @@ use super::{Gap, Needs, Scope, Unsure, Use, listed, sysfs};
 use crate::host::pci::{DEVICES, attribute};
 use crate::host::{HostError, Reach, ReadHost};
 use crate::plan::{Because, Reason};
-use crate::types::PciAddress;
+use crate::types::{ModuleName, PciAddress};
 
 /// A thing that a need stands on, or that another thing stands on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,12 +59,39 @@ pub(super) struct Step {
     pub(super) to: Vec<Thing>,
     /// Whether it is certain that they are.
     pub(super) sure: bool,
+    /// The modules without which the step is not there after a boot.
+    pub(super) modules: Vec<Carrier>,
+}
+
+/// A kernel module that a need stands on, and how: a file system, a target of the device mapper.
+pub(super) type Carrier = (ModuleName, Reason);
+
+/// The modules of these names with what they are for; a name that is none is left out.
+pub(super) fn carriers(names: &[&str], what: &str) -> Vec<Carrier> {
+    let carrier = |name: &&str| {
+        let module: ModuleName = name.parse().ok()?;
+        let reason = Reason::new("needs-module", format!("the module {module} is for {what}"));
+        Some((module, reason))
+    };
+    names.iter().filter_map(carrier).collect()
 }
 
 impl Step {
     pub(super) fn new(code: &'static str, text: String, to: Vec<Thing>) -> Self {
-        Self { reason: Reason::new(code, text), to, sure: true }
+        Self { reason: Reason::new(code, text), to, sure: true, modules: Vec::new() }
     }
+
+    pub(super) fn by(self, modules: Vec<Carrier>) -> Self {
+        Self { modules, ..self }
+    }
+}
+
+/// A thing that the walk has yet to look at, and the way to it.
+struct Visit {
+    thing: Thing,
+    chain: Vec<Reason>,
+    sure: bool,
+    modules: Vec<Carrier>,
 }
 
 /// The step from a VF to its PF.
@@ -128,23 +155,44 @@ impl<'h> Graph<'h> {
 
     /// Walks down from what is needed and notes every function that is reached.
     pub(super) fn need(&mut self, because: Because, head: Reason, on: Vec<Thing>) {
+        self.need_by(because, head, on, Vec::new());
+    }
+
+    /// As [`Graph::need`], for a need that is not met without these modules.
+    pub(super) fn need_by(&mut self, because: Because, head: Reason, on: Vec<Thing>, by: Vec<Carrier>) {
         let mut seen = BTreeSet::new();
-        let mut waiting: Vec<(Thing, Vec<Reason>, bool)> =
-            on.into_iter().rev().map(|thing| (thing, vec![head.clone()], true)).collect();
-        while let Some((thing, chain, sure)) = waiting.pop() {
+        let mut waiting: Vec<Visit> = on
+            .into_iter()
+            .rev()
+            .map(|thing| Visit { thing, chain: vec![head.clone()], sure: true, modules: by.clone() })
+            .collect();
+        while let Some(Visit { thing, chain, sure, modules }) = waiting.pop() {
             if !seen.insert(thing.clone()) {
                 continue;
             }
+            let is_function = matches!(thing, Thing::Function(_));
             if let Thing::Function(function) = thing {
                 let because = if sure { because } else { Because::Unsure };
                 self.needs.uses.entry(function).or_default().insert(Use { because, chain: chain.clone() });
+                for (module, reason) in &modules {
+                    let chain = [chain.as_slice(), std::slice::from_ref(reason)].concat();
+                    let carried = self.needs.carried.entry(module.clone()).or_default();
+                    carried.insert((function, Use { because, chain }));
+                }
             }
             match self.below(&thing) {
                 Ok(steps) => {
-                    for Step { reason, to, sure: step } in steps.into_iter().rev() {
+                    for Step { reason, to, sure: step, modules: more } in steps.into_iter().rev() {
                         let chain = [chain.as_slice(), &[reason]].concat();
-                        waiting
-                            .extend(to.into_iter().rev().map(|thing| (thing, chain.clone(), sure && step)));
+                        // A VF's PF is the same loss once more.
+                        let modules =
+                            if is_function { Vec::new() } else { [modules.as_slice(), &more].concat() };
+                        waiting.extend(to.into_iter().rev().map(|thing| Visit {
+                            thing,
+                            chain: chain.clone(),
+                            sure: sure && step,
+                            modules: modules.clone(),
+                        }));
                     }
                 }
                 Err(gap) => self.unsure(thing.scope(), [chain.as_slice(), &[gap.reason()]].concat()),
@@ -176,7 +224,8 @@ impl<'h> Graph<'h> {
         let Some(pf) = self.host.link_name(&attribute(function, "physfn"))? else { return Ok(Vec::new()) };
         let Ok(pf) = pf.parse::<PciAddress>() else { return Ok(Vec::new()) };
         self.needs.pfs.insert(function, pf);
-        Ok(vec![Step { reason: vf_of(function, pf), to: vec![Thing::Function(pf)], sure: true }])
+        let vf_of = vf_of(function, pf);
+        Ok(vec![Step { reason: vf_of, to: vec![Thing::Function(pf)], sure: true, modules: Vec::new() }])
     }
 
     fn below_group(&self, number: &str) -> Steps {

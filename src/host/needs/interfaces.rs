@@ -4,13 +4,53 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::graph::{Graph, Step, Steps, Thing, behind};
-use super::{UNKNOWN_USE, listed, sysfs};
-use crate::host::HostError;
+use super::{UNKNOWN_USE, Use, listed, sysfs};
+use crate::host::pci::attribute;
+use crate::host::{HostError, Pci, ReadHost};
+use crate::plan::{Because, Reason};
+use crate::resources::ObserveError;
+use crate::types::PciAddress;
 
 const CLASS: &str = "/sys/class/net";
 
 /// The master of every port of Open vSwitch, whichever of its bridges that is in.
 pub(super) const OVS: &str = "ovs-system";
+
+/// Whether the function has an interface that this network namespace does not show: the directory of a function's
+/// interfaces is there as long as any namespace has one, and lists those of one's own (`drivers/base/core.c`,
+/// `class_dir_create_and_add`; `net/core/dev.c`, `__dev_change_net_namespace`). A driver that makes no interface makes no
+/// directory either.
+///
+/// # Errors
+/// When the directory is there and cannot be listed.
+pub(super) fn elsewhere(host: &dyn ReadHost, function: PciAddress) -> Result<Option<Use>, HostError> {
+    let names = host.list(&attribute(function, "net"))?;
+    let head = || {
+        let text = format!("{function} has an interface in another network namespace");
+        Reason::new("other-namespace", text)
+            .remedy("stop the container that has it, or bring it back: ip netns exec NAME ip link set INTERFACE netns 1")
+    };
+    Ok(names
+        .is_some_and(|names| names.is_empty())
+        .then(|| Use { because: Because::Holder, chain: vec![head()] }))
+}
+
+/// As [`elsewhere`], of all VFs of a function.
+///
+/// # Errors
+/// When it cannot be told which VFs it has, or for one of them.
+pub(super) fn of_vfs_elsewhere(
+    host: &dyn ReadHost,
+    pf: PciAddress,
+) -> Result<Vec<(PciAddress, Use)>, ObserveError> {
+    let pci = Pci::new(host);
+    let Some(sriov) = pci.sriov(pf)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for vf in pci.vfs(pf, sriov.current)?.into_iter().flatten() {
+        found.extend(elsewhere(host, vf)?.map(|found| (vf, found)));
+    }
+    Ok(found)
+}
 
 impl Graph<'_> {
     pub(super) fn below_interface(&mut self, name: &str) -> Steps {

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `storage` | mounts, swap, imported pools, active volumes | |
 //! | `fstab` | what the next boot mounts or unlocks | |
+//! | `kdump` | what a crash is written to | |
 //! | `network` | default routes, addresses | |
 //! | `session` | the SSH client of this session | |
 //! | `console` | boot display, framebuffer, serial console, last keyboard | |
@@ -24,6 +25,7 @@ mod fstab;
 mod graph;
 mod holders;
 mod interfaces;
+mod kdump;
 mod libvirt;
 mod mounts;
 mod names;
@@ -41,10 +43,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::graph::Graph;
-use super::pci::attribute;
+use super::pci::{attribute, described};
 use super::{HostError, Reach, ReadHost};
 use crate::plan::{Because, Reason};
-use crate::types::PciAddress;
+use crate::types::{ModuleName, PciAddress};
 
 /// One use of a function: what would be lost with it, and why it would be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +98,8 @@ pub struct Needs {
     uses: BTreeMap<PciAddress, BTreeSet<Use>>,
     /// The PF of each VF that something needs.
     pfs: BTreeMap<PciAddress, PciAddress>,
+    /// What stands on a module that drives no function: a file system, a target of the device mapper.
+    carried: BTreeMap<ModuleName, BTreeSet<(PciAddress, Use)>>,
     unsure: BTreeSet<Unsure>,
 }
 
@@ -110,6 +114,7 @@ impl Needs {
         network::add_addresses(&mut graph, &told);
         storage::add(&mut graph);
         fstab::add(&mut graph);
+        kdump::add(&mut graph);
         storage::add_active(&mut graph);
         console::add(&mut graph);
         holders::add(&mut graph);
@@ -154,8 +159,17 @@ impl<'a> Users<'a> {
             Ok(found) => uses.extend(found),
             Err(error) => uses.push(Use { because: Because::Unsure, chain: vec![Gap::from(error).reason()] }),
         }
+        match interfaces::elsewhere(self.host, function) {
+            Ok(found) => uses.extend(found),
+            Err(error) => uses.push(Use { because: Because::Unsure, chain: vec![Gap::from(error).reason()] }),
+        }
         uses.extend(self.unsure_of(&needs, function));
         uses
+    }
+
+    /// The uses that a module carries which drives no function: a file system, a target of the device mapper.
+    pub fn of_module(&mut self, module: &ModuleName) -> Vec<(PciAddress, Use)> {
+        self.needs().carried.get(module).into_iter().flatten().cloned().collect()
     }
 
     /// As [`Users::of`], each use with the function that is used: the PF itself, or the VF that goes with it.
@@ -181,6 +195,16 @@ impl<'a> Users<'a> {
                 found.chain.push(graph::vf_of(vf, pf));
                 (vf, found)
             }));
+        }
+        match interfaces::of_vfs_elsewhere(self.host, pf) {
+            Ok(found) => uses.extend(found.into_iter().map(|(vf, mut found)| {
+                found.chain.push(graph::vf_of(vf, pf));
+                (vf, found)
+            })),
+            Err(error) => {
+                let chain = vec![Gap::Unknown(described(&error)).reason()];
+                uses.push((pf, Use { because: Because::Unsure, chain }));
+            }
         }
         // What could be behind the PF could be behind its VFs: they are of its class.
         uses.extend(self.unsure_of(&needs, pf).into_iter().map(|found| (pf, found)));

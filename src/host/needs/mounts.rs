@@ -19,7 +19,7 @@ pub(super) struct Mount {
     number: String,
     /// Where it is.
     pub(super) point: String,
-    kind: String,
+    pub(super) kind: String,
     source: String,
     options: String,
 }

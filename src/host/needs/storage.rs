@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::graph::{Graph, Thing};
+use super::graph::{Carrier, Graph, Thing, carriers};
 use super::mounts::unescaped;
 use super::{Scope, names};
 use crate::host::{FileKind, HostError};
@@ -17,10 +17,22 @@ pub(super) fn because_of(point: &str) -> Because {
     if ROOT.contains(&point) { Because::RootDisk } else { Because::Storage }
 }
 
+/// The modules that a file system at this point needs, by what the kernel calls it.
+pub(super) fn file_system(kind: &str, point: &str) -> Vec<Carrier> {
+    let names: &[&str] = match kind {
+        "ext2" | "ext3" => &[kind, "ext4"],
+        "nfs4" => &["nfs", "nfsv4"],
+        "smb3" => &["cifs"],
+        kind if kind.starts_with("fuse") => &["fuse"],
+        kind => &[kind],
+    };
+    carriers(names, &format!("the file system of {point}"))
+}
+
 /// Mounts and swap.
 pub(super) fn add(graph: &mut Graph<'_>) {
     // One need for all points of a medium: a file system can be mounted a hundred times (bind mounts, containers).
-    let mut points: BTreeMap<(Because, Vec<Thing>, String), BTreeSet<String>> = BTreeMap::new();
+    let mut points: BTreeMap<(Because, Vec<Thing>, String, String), BTreeSet<String>> = BTreeMap::new();
     let mounts: Vec<_> = graph.mounts.iter().cloned().collect();
     for mount in mounts {
         let medium = graph.medium(&mount);
@@ -31,9 +43,9 @@ pub(super) fn add(graph: &mut Graph<'_>) {
         if medium.is_empty() || (only_files && because != Because::RootDisk) {
             continue;
         }
-        points.entry((because, medium, called)).or_default().insert(mount.point);
+        points.entry((because, medium, called, mount.kind)).or_default().insert(mount.point);
     }
-    for ((because, medium, called), points) in points {
+    for ((because, medium, called, kind), points) in points {
         let Some(first) = points.iter().min_by_key(|point| (point.len(), (*point).clone())) else { continue };
         let more = match points.len() {
             1 => String::new(),
@@ -43,7 +55,7 @@ pub(super) fn add(graph: &mut Graph<'_>) {
         if because != Because::RootDisk {
             head = head.remedy(format!("unmount {first}"));
         }
-        graph.need(because, head, medium);
+        graph.need_by(because, head, medium, file_system(&kind, first));
     }
     let swaps = graph.host.text(Path::new("/proc/swaps"));
     for line in graph.known(Scope::Storage, swaps).unwrap_or_default().lines().skip(1) {
