@@ -33,6 +33,7 @@
 //! | [`plan`] | steps, verdicts, objections, follow-ups: plain data |
 //! | [`engine`] | rounds, execution, follow-ups, memory, generations |
 //! | [`guard`] | from a plan and observed facts to objections: each way of losing something in a file of its own |
+//! | [`owners`] | other programs that set what the document sets, one file each |
 //! | [`report`] | the one struct that text and JSON render |
 //!
 //! # To add
@@ -44,6 +45,8 @@
 //! - an **initramfs generator**: likewise in [`initramfs`]; of chains and generators alike a test wants eight cases;
 //! - a **fact** of firmware or kernel: `facts/NAME.rs` that implements [`facts::Check`], and its line in `checks!`;
 //! - a **way of losing something**: `guard/NAME.rs` with a type that implements its `Way`, and its line in `WAYS`;
+//! - **another owner** of what the document sets: `owners/NAME.rs` with a type that implements its `Owner`, its line in
+//!   `OWNERS`, and its row in the README's table;
 //! - a **format**: `formats/NAME.rs`, and its `mod` line.
 //!
 //! # Invariants
@@ -64,6 +67,7 @@ pub mod formats;
 pub mod guard;
 pub mod host;
 pub mod initramfs;
+pub mod owners;
 pub mod plan;
 pub mod report;
 pub mod resources;

@@ -21,8 +21,8 @@ use support::described::Described;
 use support::{only_ours, repository};
 
 /// Fewer cases than this, and somebody has lost some.
-const REFUSING: usize = 79;
-const SAFE: usize = 82;
+const REFUSING: usize = 144;
+const SAFE: usize = 199;
 
 /// What the command does with a tree and a document.
 struct Look {
@@ -102,8 +102,18 @@ fn described(look: &Look) -> String {
     for taken in look.taken() {
         let _ = writeln!(text, "takes {taken}");
     }
+    for warning in look.report["warnings"].as_array().into_iter().flatten() {
+        let code = word(&warning["reason"]["code"]);
+        if TOLD.iter().any(|told| code.starts_with(told)) {
+            let at = warning["reason"]["at"].as_str().map_or(String::new(), |at| format!(" ({at})"));
+            let _ = writeln!(text, "warns {code}: {}{at}", word(&warning["reason"]["text"]));
+        }
+    }
     text
 }
+
+/// What is no refusal and is shown all the same: other owners, their faults, guests that are only defined.
+const TOLD: [&str; 4] = ["other-owner", "vfio-bind", "vf-not-there", "defined-guest"];
 
 struct Case {
     directory: PathBuf,
@@ -163,8 +173,12 @@ fn what_would_lose_something_is_refused_and_its_twin_is_not() {
     let regenerate = std::env::var_os("RECONCILE_REGENERATE").is_some();
     let mut failures = String::new();
     let (mut refusing, mut safe) = (0, 0);
+    let some = std::env::var("RECONCILE_CASES").ok();
     for case in Case::all() {
         let name = &case.name;
+        if some.as_ref().is_some_and(|some| !name.contains(some.as_str())) {
+            continue;
+        }
         let mut text = String::new();
         let refused = case.refusing();
         refusing += 1;
@@ -208,5 +222,6 @@ fn what_would_lose_something_is_refused_and_its_twin_is_not() {
         failures.is_empty(),
         "{failures}\nIf this is meant: RECONCILE_REGENERATE=1 cargo test --test guards, then read `git diff`."
     );
-    assert!(refusing >= REFUSING && safe >= SAFE, "{refusing} refusing and {safe} safe cases are too few");
+    let enough = some.is_some() || (refusing >= REFUSING && safe >= SAFE);
+    assert!(enough, "{refusing} refusing and {safe} safe cases are too few");
 }

@@ -11,10 +11,11 @@ use crate::engine::{Facts, FollowupOutcome, FollowupRun, Outcome, Scope, plan, p
 use crate::facts::{self, Fact};
 use crate::host::{CachedHost, ReadHost};
 use crate::initramfs;
+use crate::owners::OwnerReport;
 use crate::plan::Followup;
-use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, facts_as_text, render};
+use crate::report::{Detail, ExitStatus, Mode, Report, build, chain, facts_as_text, owners_as_text, render};
 
-/// A report, what is in charge of booting, and what firmware and kernel give.
+/// A report, what is in charge of booting, what firmware and kernel give, and who else sets what the document sets.
 #[derive(Debug, Serialize)]
 struct StatusReport<'a> {
     #[serde(flatten)]
@@ -22,6 +23,7 @@ struct StatusReport<'a> {
     boot_chain: &'a boot::Summary,
     initramfs: &'a initramfs::Summary,
     facts: &'a [Fact],
+    owners: &'a [&'a OwnerReport],
 }
 
 pub(super) fn run(common: &Common, output: &mut Output) -> ExitStatus {
@@ -58,6 +60,7 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
     let outcome = Outcome { made: Vec::new(), ahead: Vec::new(), followups, last, facts };
     let report = build(Mode::Status, &outcome);
     let found = facts::all(host, &outcome.facts.kernels);
+    let owners = outcome.facts.owners();
     let boot_chain = boot::Summary::of(host, prepared.document.boot_chain.as_ref());
     let initramfs = initramfs::Summary::of(host);
     if output.json() {
@@ -66,11 +69,13 @@ fn look(common: &Common, output: &Output) -> Result<ExitStatus, ExitStatus> {
             boot_chain: &boot_chain,
             initramfs: &initramfs,
             facts: &found,
+            owners: &owners,
         });
     } else {
         output.text(&format!(
-            "{}\n{}\n{}",
+            "{}\n{}{}\n{}",
             preamble(&report, &boot_chain, &initramfs),
+            owners_as_text(&owners),
             facts_as_text(&found),
             render(&report, Detail::Everything)
         ));

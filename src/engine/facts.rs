@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::devices::Devices;
-use crate::boot::ChainName;
+use crate::boot::{self, ChainName};
 use crate::document::Document;
-use crate::guard::Withheld;
+use crate::formats::cmdline::CommandLine;
+use crate::guard::{Consents, Withheld};
 use crate::host::pci::Known;
 use crate::host::{Kernels, Reach, ReadHost, StuckWrite, stuck_writes};
+use crate::owners::{self, Desired, OwnerReport};
 use crate::plan::Objection;
 use crate::resources::ObserveError;
-use crate::types::Entry;
+use crate::types::{Entry, KernelArg};
 
 /// Tells one boot from another.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -31,6 +33,8 @@ pub struct Facts {
     pub kernels: Kernels,
     /// Writes of attributes that hang in the kernel.
     pub stuck: Vec<StuckWrite>,
+    /// What other programs set of the kernel arguments that the document names.
+    pub argument_owners: owners::Judged,
     /// What a guard has refused of this round's plan, and the plan therefore goes without.
     pub withheld: Withheld,
 }
@@ -40,6 +44,11 @@ impl Facts {
     pub fn withheld(&self, resource: &str) -> BTreeMap<String, Objection> {
         let of_resource = self.withheld.iter().filter(|((key, _), _)| *key == resource);
         of_resource.map(|((_, item), objection)| (item.clone(), objection.clone())).collect()
+    }
+
+    /// Everything that other programs set and the document wants.
+    pub fn owners(&self) -> Vec<&OwnerReport> {
+        self.devices.owners().iter().chain(&self.argument_owners.reports).collect()
     }
 
     /// Reads what the document makes necessary, and no more; `earlier` is what an earlier round of the same run found out.
@@ -58,7 +67,31 @@ impl Facts {
             boot_chain: document.boot_chain.clone(),
             kernels: Kernels::read(host)?,
             stuck: if host.reach() == Reach::Machine { stuck_writes(host)? } else { Vec::new() },
+            argument_owners: argument_owners(document, host)?,
             withheld: Withheld::new(),
         })
     }
+}
+
+/// Looks for other owners of the kernel arguments that the document names. One that runs already as it is to be is settled.
+fn argument_owners(document: &Document, host: &dyn ReadHost) -> Result<owners::Judged, ObserveError> {
+    let Some(named) = &document.kernel_args else { return Ok(owners::Judged::default()) };
+    let running = CommandLine::parse(&host.read(Path::new("/proc/cmdline"))?.unwrap_or_default());
+    let running: Vec<&KernelArg> = running.args().collect();
+    let desired = |entry: &Entry<KernelArg>, settled| Desired {
+        value: entry.value.clone(),
+        settled,
+        origin: entry.place.to_string(),
+    };
+    let present = named.present.iter().map(|entry| {
+        let wanted = boot::wanted(std::slice::from_ref(&entry.value));
+        desired(entry, wanted.iter().all(|wanted| wanted.given_by(&running)))
+    });
+    let absent = named
+        .absent
+        .iter()
+        .map(|entry| desired(entry, !running.iter().any(|arg| boot::is_meant(&entry.value, arg))));
+    let wanted =
+        owners::Wanted { present: present.collect(), absent: absent.collect(), ..owners::Wanted::default() };
+    Ok(owners::judge(&wanted, &owners::find(host, &wanted), &Consents::default()))
 }

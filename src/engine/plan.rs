@@ -114,6 +114,8 @@ pub fn plan(
         plan = judge(document, selection, host, memory, &facts);
         guard::review(plan.items_mut(), &facts, host);
     }
+    let guests = guard::warn_of_guests(plan.items(), &facts.devices, host);
+    plan.warnings.extend(guests);
     if *selection == Selection::default() {
         let items: Vec<&ItemVerdict> = plan.items().map(|(_, item)| item).collect();
         plan.warnings.extend(guard::stale(document, &items, &facts.devices));
@@ -130,7 +132,8 @@ fn judge(
     facts: &Facts,
 ) -> Plan {
     let observer = Observer { host, memory, facts };
-    let mut plan = Plan { resources: Vec::new(), warnings: facts.devices.warnings().to_vec() };
+    let warnings = facts.devices.warnings().iter().chain(&facts.argument_owners.warnings);
+    let mut plan = Plan { resources: Vec::new(), warnings: warnings.cloned().collect() };
     for resource in REGISTRY.iter().filter(|resource| selection.includes(**resource)) {
         let (mut items, error) = match resource.judge(document, &observer) {
             Ok(Some(findings)) => {

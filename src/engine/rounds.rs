@@ -13,10 +13,11 @@ use super::generations::Entry;
 use super::plan::{Plan, Selection, executable, plan};
 use super::{Facts, Memory, SavedPlan};
 use crate::document::Document;
+use crate::guard::DEFINED_GUEST;
 use crate::host::pci::{self, Known};
 use crate::host::{CachedHost, Host, StepError};
 use crate::plan::{
-    Blocker, Bytes, Change, FileState, LiftedBy, Objection, Phase, Reason, Step, Subject, Verdict,
+    Blocker, Bytes, Change, FileState, LiftedBy, Objection, Phase, Reason, Step, Subject, Verdict, Warning,
 };
 use crate::resources::ObserveError;
 
@@ -202,6 +203,8 @@ impl Engine<'_> {
         let mut patience = self.wait;
         let mut tried: BTreeMap<Identity, usize> = BTreeMap::new();
         let (mut last, mut facts) = self.observe(host)?;
+        // What is said of a change is said though it is made by the end.
+        let mut told: Vec<Warning> = Vec::new();
         let mut round = 0;
         loop {
             let attempts = self.attempts(&last, host, &mut tried, &mut made);
@@ -222,6 +225,7 @@ impl Engine<'_> {
                     break;
                 }
             }
+            told.extend(last.warnings.iter().filter(|warning| warning.reason.code == DEFINED_GUEST).cloned());
             let mut ledger = Ledger { memory: self.memory, scope: self.selection.scope };
             let outcomes = execute::batch(&attempts, host, &mut ledger, &facts, self.progress)?;
             for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
@@ -238,6 +242,7 @@ impl Engine<'_> {
             (last, facts) = self.observe(host)?;
             self.note_ineffective_followups(&last, &followups, &mut made, round);
         }
+        last.warnings.extend(told);
         Ok(Outcome { made, ahead: Vec::new(), followups, last, facts })
     }
 

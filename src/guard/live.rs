@@ -56,6 +56,22 @@ fn unbound(step: &Step) -> Option<PciAddress> {
     }
 }
 
+/// The function that a step takes from its driver, with the driver where the step names it.
+pub(super) fn unbound_from(step: &Step) -> Option<(PciAddress, &str)> {
+    let Step::WriteAttr { path, .. } = step else { return None };
+    let driver = path.parent().filter(|directory| is_pci_driver(directory))?.file_name()?.to_str()?;
+    Some((unbound(step)?, driver))
+}
+
+/// The PF whose VF count a step writes, and the count.
+pub(super) fn count_after(step: &Step) -> Option<(PciAddress, u16)> {
+    let Step::WriteAttr { path, value, .. } = step else { return None };
+    if path.file_name()? != "sriov_numvfs" {
+        return None;
+    }
+    Some((function_of(path.parent()?)?, value.trim().parse().ok()?))
+}
+
 /// The PF whose VFs a step takes away: none where there are none, and where the count stays.
 fn without_vfs(step: &Step) -> Option<PciAddress> {
     let Step::WriteAttr { path, before, value, .. } = step else { return None };

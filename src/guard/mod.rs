@@ -8,6 +8,7 @@
 //! What the document allows (`allow`) is no objection; it stands with the change, as [`Consented`].
 
 mod consent;
+mod defined_guests;
 mod live;
 mod next_boot;
 mod scene;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use consent::{Consents, Loss};
+pub use defined_guests::{DEFINED_GUEST, warn_of_guests};
 pub use stale::stale;
 
 use self::scene::Scene;
@@ -24,7 +26,8 @@ use crate::engine::Facts;
 use crate::host::pci::described;
 use crate::host::{ReadHost, Use, Users};
 use crate::plan::{Because, Change, Consented, ItemVerdict, LiftedBy, Objection, Phase, Reason, Verdict};
-use crate::resources::ObserveError;
+use crate::resources::kernel_args::KernelArgs;
+use crate::resources::{ObserveError, Resource as _};
 use crate::types::PciAddress;
 
 /// Every way of losing something. To add one: a file with a type that implements [`Way`], and its line here.
@@ -91,7 +94,11 @@ pub fn review<'a>(
         let Verdict::Change(change) = &mut item.verdict else { continue };
         let mut asked = change.reason.clone();
         asked.at = asked.at.or_else(|| item.origin.clone());
-        match weigh(&item.item, change, &asked, &mut scene) {
+        let weighed = match facts.argument_owners.arguments.get(&item.item) {
+            Some(objection) if resource == KernelArgs::KEY => Err(Box::new(objection.clone())),
+            _ => weigh(&item.item, change, &asked, &mut scene),
+        };
+        match weighed {
             Ok(allowed) => {
                 change.allowed.extend(allowed);
                 change.allowed.sort();

@@ -3,6 +3,7 @@
 mod build;
 mod diff;
 mod facts;
+mod owners;
 mod status;
 mod text;
 
@@ -16,6 +17,7 @@ pub use build::{Mode, build, refusal};
 pub(crate) use diff::restored;
 pub use diff::unified;
 pub use facts::facts_as_text;
+pub use owners::owners_as_text;
 pub use status::ExitStatus;
 pub use text::{Detail, render};
 

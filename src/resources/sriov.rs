@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use super::{AtBoot, Findings, ObserveError, Observer, Resource};
@@ -12,9 +11,9 @@ use crate::document::Document;
 use crate::engine::devices::{self, FunctionFacts, Resolved};
 use crate::engine::{Facts, Owned};
 use crate::host::pci::{Pci, attribute};
-use crate::host::{HostError, ReadHost};
+use crate::host::systemd;
 use crate::plan::{
-    Blocker, Change, Disruption, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Step, Subject,
+    Because, Blocker, Change, Consented, Disruption, ItemVerdict, LiftedBy, Objection, OwnedItem, Phase, Reason, Step, Subject,
     Verdict, Warning,
 };
 use crate::types::{DriverName, PciAddress};
@@ -24,8 +23,7 @@ const BASE_DEADLINE: Duration = Duration::from_secs(120);
 /// And for each VF, with its driver's probe (127 NVMe VFs: 31 to 70 s).
 const DEADLINE_PER_VF: Duration = Duration::from_secs(1);
 
-/// The units that are started at boot hang below these directories.
-const UNITS: &str = "/etc/systemd/system";
+/// What writes the counts again after a boot.
 const UNIT: &str = "reconcile.service";
 
 /// VF counts.
@@ -49,6 +47,10 @@ struct Wanted {
     vfs: u16,
     /// Whether the document, not the kernel, chooses the VFs' driver.
     chooses_driver: bool,
+    /// Why another count is not written: another program sets it.
+    contested: Option<Objection>,
+    /// What the document allows to be lost with a change of the count.
+    allowed: Vec<Consented>,
 }
 
 /// What was found.
@@ -90,7 +92,12 @@ impl Resource for SriovCounts {
                     blocked(Reason::new("not-a-pf", format!("{} is a VF, which has no VFs", sriov.device)))
                 }
             };
+            let of_pf = |allowed: &&Consented| {
+                pf.as_ref() == Ok(&allowed.function) && allowed.because == Because::OtherOwner
+            };
             Wanted {
+                contested: pf.as_ref().ok().and_then(|pf| facts.devices.contested_count(*pf)).cloned(),
+                allowed: facts.devices.allowed().iter().filter(of_pf).cloned().collect(),
                 item: pf.as_ref().map_or_else(|_| sriov.device.to_string(), PciAddress::to_string),
                 address: pf.as_ref().ok().copied().or_else(|| sriov.device.device.written_address()),
                 pf,
@@ -116,7 +123,7 @@ impl Resource for SriovCounts {
             }
         }
         let bound = observer.memory.owned("bindings").filter_map(|(item, _)| item.parse().ok());
-        let redone_at_boot = is_enabled(observer.host)?;
+        let redone_at_boot = systemd::is_enabled(observer.host, UNIT)?;
         Ok(State { pfs, owned, bound_by_us: bound.collect(), redone_at_boot })
     }
 
@@ -180,6 +187,9 @@ impl State {
         if let (false, Some(verdict)) = (settled, self.obstacle(pf, facts.driver.as_ref(), &wanted.origin)) {
             return verdict;
         }
+        if let Some(objection) = wanted.contested.as_ref().filter(|_| !settled) {
+            return Verdict::Refused(objection.clone());
+        }
         let reason = if settled {
             Reason::new("probing", "the document leaves the VFs' driver to the kernel again")
         } else {
@@ -191,6 +201,7 @@ impl State {
         let (step, owned) = probing.unzip();
         let mut change = count_change(pf, facts, wanted.vfs, step, reason.at(&wanted.origin));
         if !settled {
+            change.allowed.clone_from(&wanted.allowed);
             change.owns.push(OwnedItem {
                 item: pf.to_string(),
                 target: attribute(pf, "sriov_numvfs"),
@@ -341,15 +352,4 @@ fn count(vfs: u16) -> String {
         1 => "1 VF".to_owned(),
         more => format!("{more} VFs"),
     }
-}
-
-/// Whether systemd starts the oneshot unit: `systemctl enable` makes a link in a `.wants` directory.
-fn is_enabled(host: &dyn ReadHost) -> Result<bool, HostError> {
-    let units = Path::new(UNITS);
-    for name in host.list(units)?.unwrap_or_default() {
-        if name.ends_with(".wants") && host.exists(&units.join(name).join(UNIT))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -68,6 +68,7 @@ impl Devices {
         devices.warn_of_twins(&pci, &named)?;
         devices.consent(document);
         devices.find_users(document, host);
+        devices.find_owners(document, host);
         devices.judge_groups(document, &pci, host)?;
         if devices.functions.values().any(|facts| facts.group.is_none()) {
             devices.iommu_off = Iommu::read(host)?.is_off_because();

@@ -201,7 +201,8 @@ impl Claims<'_> {
             if let Some(first) = in_use.as_mut().and_then(|objection| objection.chain.first_mut()) {
                 first.at = Some(claim.origin.clone());
             }
-            claim.refused = claim.refused.take().or(refusal).or(in_use);
+            let contested = || self.devices.contested(address).cloned();
+            claim.refused = claim.refused.take().or(refusal).or(in_use).or_else(contested);
         }
         self.found.entry(target).or_insert(claim);
     }

@@ -4,6 +4,7 @@
 mod gather;
 mod group;
 mod handed;
+mod others;
 mod pins;
 mod viable;
 
@@ -15,6 +16,7 @@ pub use handed::{Claim, Handed, Target, claims, handed_to_vfio, refused_ids};
 
 use crate::guard::Consents;
 use crate::host::pci::{Function, Known, SriovFacts};
+use crate::owners::{self, OwnerReport};
 use crate::plan::{Blocker, Consented, Objection, Reason, Verdict, Warning};
 use crate::types::{DeviceRef, DriverName, IommuGroup, PciAddress, PinnedDevice, VfioId};
 
@@ -68,6 +70,8 @@ pub struct Devices {
     groups: BTreeMap<IommuGroup, Vec<PciAddress>>,
     objections: BTreeMap<PinnedDevice, Objection>,
     in_use: BTreeMap<PciAddress, Objection>,
+    /// What other programs set of the functions and PFs that the document binds and counts.
+    owners: owners::Judged,
     /// Why the kernel has no IOMMU; looked for only where a function is in no group.
     iommu_off: Option<Reason>,
     /// What the document allows to be lost.
@@ -120,6 +124,21 @@ impl Devices {
     /// Why a function cannot go to a guest now, nor at the next boot: the host itself uses it through its native driver.
     pub fn in_use(&self, address: PciAddress) -> Option<&Objection> {
         self.in_use.get(&address)
+    }
+
+    /// Why a function is not bound: another program gives it to another driver.
+    pub fn contested(&self, address: PciAddress) -> Option<&Objection> {
+        self.owners.drivers.get(&address)
+    }
+
+    /// Why a PF's VF count stays: another program sets it to another value.
+    pub fn contested_count(&self, pf: PciAddress) -> Option<&Objection> {
+        self.owners.counts.get(&pf)
+    }
+
+    /// What other programs set of what the document binds and counts.
+    pub fn owners(&self) -> &[OwnerReport] {
+        &self.owners.reports
     }
 
     /// Of the losses that the document allows, those that giving its devices and ids to guests brings.
