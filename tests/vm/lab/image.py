@@ -1,14 +1,13 @@
 """The guest's disk: Debian from packages, built once for each recipe, without loop devices."""
 
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 
-from . import machine, recipe, tools, topology
-from .recipe import CUSTOMIZE, FILES, LAYOUT, PACKAGES, ROOT_OFFSET, SIZE, SUITE, UUID
+from . import machine, tools, topology
+from .recipe import CUSTOMIZE, LAYOUT, ROOT_OFFSET, SIZE, SUITE, UUID
 
 def cache():
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "reconcile-vm")
@@ -17,28 +16,22 @@ def cache():
     return directory
 
 
-def fingerprint():
-    """Changes with everything that goes into the image."""
-    with open(recipe.__file__, "rb") as source:
-        return hashlib.sha256(source.read()).hexdigest()[:16]
-
-
-def image(log):
-    """The path of the image; builds it if there is none of this recipe."""
-    path = os.path.join(cache(), f"{SUITE}-{fingerprint()}.qcow2")
+def image(log, variant):
+    """The path of the variant's image; builds it if there is none of this recipe."""
+    path = os.path.join(cache(), f"{SUITE}-{variant.name}-{variant.fingerprint()}.qcow2")
     if not os.path.exists(path):
         started = time.monotonic()
         log(f"building the image {os.path.basename(path)}")
         with tempfile.TemporaryDirectory(dir=cache(), prefix="build-") as directory:
-            build(directory, log)
+            build(directory, variant, log)
             os.replace(os.path.join(directory, "image.qcow2"), path)
         log(f"the image was built in {time.monotonic() - started:.0f} s")
     return path
 
 
-def build(directory, log):
+def build(directory, variant, log):
     root, disk = os.path.join(directory, "root"), os.path.join(directory, "disk.raw")
-    bootstrap(directory, root)
+    bootstrap(directory, root, variant)
     with open(disk, "wb") as file:
         file.truncate(SIZE)
     subprocess.run(["/sbin/sfdisk", "-q", disk], input=LAYOUT, text=True, check=True)
@@ -57,15 +50,15 @@ def build(directory, log):
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image], check=True)
     os.unlink(disk)
     accel = acceleration(kernel, initrd, log)
-    install_boot_loader(image, kernel, initrd, accel, log)
+    install_boot_loader(image, variant, kernel, initrd, accel, log)
 
 
-def bootstrap(directory, root):
+def bootstrap(directory, root, variant):
     uri, keyring = tools.mirror()
     debs = os.path.join(cache(), "debs")
     os.makedirs(debs, exist_ok=True)
     overlay = os.path.join(directory, "overlay")
-    for name, text in FILES.items():
+    for name, text in variant.files:
         path = overlay + name
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w") as file:
@@ -76,27 +69,27 @@ def bootstrap(directory, root):
     os.chmod(customize, 0o755)
     preseed = "grub-pc grub-pc/install_devices_empty boolean true"
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(variant.packages)}",
          "--skip=download/empty", "--skip=essential/unlink",
          "--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"",
          f"--setup-hook=sync-in {debs} /var/cache/apt/archives/",
          f"--essential-hook=echo {preseed} | chroot \"$1\" debconf-set-selections",
-         f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
          f"--customize-hook=sync-in {overlay} /",
          f"--customize-hook={customize}",
+         f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
          SUITE, root, f"deb [signed-by={keyring}] {uri} {SUITE} main"],
         check=True,
     )
 
 
-def install_boot_loader(image, kernel, initrd, accel, log):
-    """The guest itself installs GRUB, in the one boot that does not go through it."""
+def install_boot_loader(image, variant, kernel, initrd, accel, log):
+    """The guest itself installs its boot loader, in the one boot that does not go through it."""
     guest = machine.Machine(image, topology.base, accel, log=log)
     try:
         append = f"root=UUID={UUID} console=ttyS0,115200 no_timer_check"
         guest.start(["-kernel", kernel, "-initrd", initrd, "-append", append])
         guest.settle()
-        guest.run("grub-install --target=i386-pc /dev/vda && update-grub && sync", timeout=600)
+        guest.run(f"set -e; {variant.boot_loader}\nsync", timeout=600)
         guest.power_off()
         subprocess.run(["qemu-img", "commit", "-q", guest.disk], check=True)
     except Exception:

@@ -114,11 +114,13 @@ def unescape(text):
 
 
 def keep_out_of_the_trace(machine):
-    """update-initramfs makes a million system calls: traced, it would take an hour. Its start is seen all the same; the
-    real one then runs under PID 1, out of strace's sight."""
-    machine.write("/var/tmp/update-initramfs", "#!/bin/sh\nexec systemd-run --quiet --wait --pipe /var/tmp/update-initramfs.real \"$@\"\n")
-    machine.run("[ -e /var/tmp/update-initramfs.real ] || { cp -p /usr/sbin/update-initramfs /var/tmp/update-initramfs.real; "
-                "chmod 755 /var/tmp/update-initramfs; mount --bind /var/tmp/update-initramfs /usr/sbin/update-initramfs; }")
+    """These make a million system calls: traced, each would take an hour. Their start is seen all the same; the real one
+    then runs under PID 1, out of strace's sight."""
+    for program in "/usr/sbin/update-initramfs", "/usr/bin/dracut", "/usr/bin/kernel-install":
+        aside = f"/var/tmp/{os.path.basename(program)}"
+        machine.write(aside, f"#!/bin/sh\nexec systemd-run --quiet --wait --pipe {aside}.real \"$@\"\n")
+        machine.run(f"[ ! -e {program} ] || [ -e {aside}.real ] || {{ cp -p {program} {aside}.real; "
+                    f"chmod 755 {aside}; mount --bind {aside} {program}; }}")
 
 
 def apply(machine, document=None, status=None, predictor="reconcile"):

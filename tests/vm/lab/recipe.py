@@ -5,9 +5,17 @@ PACKAGES = """
     linux-image-amd64 systemd-sysv udev kmod dbus initramfs-tools zstd grub-pc pciutils iproute2 busybox-static
     qemu-guest-agent qemu-system-x86 libvirt-daemon-system libvirt-clients python3 strace
 """.split()
-# GPT: 1 MiB for GRUB's core image, the rest for the root file system.
-LAYOUT = "label: gpt\nstart=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649\nstart=4096, type=linux\n"
-ROOT_OFFSET, SIZE = 4096 * 512, 5 << 30
+# Another kernel of the same release; its .deb lies in the image, for a scenario that installs it.
+SECOND_KERNEL = "linux-image-rt-amd64"
+SECOND_KERNEL_AT = "/usr/local/share/second-kernel"
+# GPT: 1 MiB for GRUB's core image, the ESP, the rest for the root file system.
+LAYOUT = """\
+label: gpt
+start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649
+start=4096, size=1048576, type=uefi
+start=1052672, type=linux
+"""
+ROOT_OFFSET, SIZE = 1052672 * 512, 5 << 30
 UUID = "6d2f0f0a-3a4e-4b5e-9a86-0d7c2f1d8a11"
 
 UPLINK_MAC = "52:54:00:00:00:01"
@@ -53,8 +61,14 @@ KillMode=process
 WantedBy=sysinit.target
 """,
 }
-CUSTOMIZE = """
+# What the guest itself runs in its first boot.
+BOOT_LOADER = "grub-install --target=i386-pc /dev/vda && update-grub"
+CUSTOMIZE = f"""
 set -e
+chroot "$1" apt-get install -qq --download-only --no-install-recommends {SECOND_KERNEL} >/dev/null
+mkdir "$1{SECOND_KERNEL_AT}"
+cp "$1"/var/cache/apt/archives/linux-image-*rt-amd64_*.deb "$1{SECOND_KERNEL_AT}"
+""" + """
 chroot "$1" passwd -d root >/dev/null
 chroot "$1" systemctl enable --quiet lab-agent.service systemd-networkd.service serial-getty@ttyS0.service
 chroot "$1" systemctl mask --quiet qemu-guest-agent.service apt-daily.timer apt-daily-upgrade.timer \

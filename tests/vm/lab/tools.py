@@ -14,6 +14,7 @@ NEEDED = {
     "/sbin/sfdisk": "fdisk",
     "/sbin/mke2fs": "e2fsprogs",
     "/usr/share/seabios/bios-256k.bin": "seabios",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
     "lintian": "lintian",
     "strip": "binutils",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",

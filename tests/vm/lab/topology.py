@@ -1,5 +1,8 @@
 """What the machines consist of. Every function sits behind a root port of its own, which has ACS: an IOMMU group each."""
 
+import os
+import shutil
+
 from .recipe import UPLINK_MAC
 
 
@@ -36,6 +39,7 @@ SLOTS = {
     "noacs": 11,
     "behind": 12,
 }
+FIRMWARE = "/usr/share/OVMF"
 IOMMU = ["-device", "intel-iommu,intremap=on"]
 
 
@@ -95,3 +99,19 @@ def large(disk):
 def without_iommu(disk):
     """No IOMMU anywhere: nothing can be given to a guest."""
     return [*base(disk), *port(SLOTS["igb0"], "igb,bus=BUS,romfile=,mac=52:54:00:00:01:00")]
+
+
+def uefi(devices):
+    """The machine with UEFI firmware, whose variables are kept beside the disk."""
+
+    def with_firmware(disk):
+        variables = os.path.join(os.path.dirname(disk), "variables.fd")
+        if not os.path.exists(variables):
+            shutil.copy(f"{FIRMWARE}/OVMF_VARS_4M.fd", variables)
+        return [
+            "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.fd",
+            "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
+            *devices(disk),
+        ]
+
+    return with_firmware

@@ -1,6 +1,6 @@
 """Every scenario by its name: add a function in a file here, and its line. `.ci/run` runs the smoke set."""
 
-from . import bad_days, boot, fresh, live, moved, prediction, proof, scale
+from . import bad_days, boot, chains, fresh, live, moved, prediction, proof, scale
 
 ALL = {
     # On one machine, one after another.
@@ -11,6 +11,9 @@ ALL = {
     "unit": live.unit,
     "nested-guest": proof.nested_guest,
     # On a machine each, the longest first.
+    "dracut": chains.dracut,
+    "systemd-boot": chains.systemd_boot,
+    "grub": chains.grub,
     "kernel-args": boot.kernel_args,
     "fresh-to-done": fresh.to_done,
     "changed-topology": moved.changed_topology,
@@ -21,4 +24,4 @@ ALL = {
 }
 SMOKE = ["fresh-to-done", "without-iommu"]
 # Fewer than these are not what `--smoke` and `--all` promise.
-FLOOR = {"smoke": 2, "all": 13}
+FLOOR = {"smoke": 2, "all": 16}
