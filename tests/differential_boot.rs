@@ -107,6 +107,8 @@ fn kernel_install_takes_what_we_wrote_and_makes_the_entries_that_were_predicted(
                 ("etc/machine-id", &format!("{MACHINE_ID}\n")),
                 ("boot/vmlinuz-6.1.0-37-amd64", "kernel"),
                 ("boot/vmlinuz-6.12.0-1-amd64", "kernel"),
+                ("usr/sbin/update-initramfs", "mkinitramfs"),
+                ("etc/initramfs/post-update.d/systemd-boot", "kernel-install add"),
             ]);
             tree.run(KERNEL_INSTALL, "systemd");
             let mut machine = tree.machine();

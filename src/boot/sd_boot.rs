@@ -19,12 +19,20 @@ pub(super) enum Author {
     Hand,
 }
 
-/// Whether kernel-install made the entry: it names it `TOKEN-VERSION` and its kernel `/TOKEN/VERSION/linux`
-/// (`90-loaderentry.install`).
+/// Whether kernel-install made the entry.
 pub(super) fn is_made_by_kernel_install(entry: &EntryFile) -> bool {
-    let kernel = entry.kernel().unwrap_or_default();
+    version(entry).is_some()
+}
+
+/// The kernel's version in the names that kernel-install gives: `TOKEN-VERSION` to the entry and `/TOKEN/VERSION/linux` to
+/// its kernel (`90-loaderentry.install`).
+pub(super) fn version(entry: &EntryFile) -> Option<String> {
+    let kernel = entry.kernel()?;
     let parts: Vec<&str> = kernel.split('/').filter(|part| !part.is_empty()).collect();
-    matches!(parts.as_slice(), [.., token, version, _] if entry.id == format!("{token}-{version}"))
+    match parts.as_slice() {
+        [.., token, version, _] if entry.id == format!("{token}-{version}") => Some((*version).to_owned()),
+        _ => None,
+    }
 }
 
 /// Every entry of every directory.

@@ -16,6 +16,15 @@ use crate::types::KernelArg;
 
 const PROGRAM: &str = "/usr/bin/kernel-install";
 
+/// Where `kernel-install add-all` looks for `VERSION/vmlinuz` (`kernel-install(8)`).
+const MODULES: &str = "/usr/lib/modules/";
+
+const UPDATE_INITRAMFS: &str = "/usr/sbin/update-initramfs";
+
+/// Debian's hooks that have kernel-install make the entry of each image that update-initramfs has made.
+const UPDATE_INITRAMFS_HOOKS: [&str; 2] =
+    ["/etc/initramfs/post-update.d/systemd-boot", "/usr/share/initramfs/post-update.d/systemd-boot"];
+
 /// systemd-boot through kernel-install.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelInstall;
@@ -72,6 +81,16 @@ fn entry_options(text: &[u8], machine_id: Option<&str>) -> Vec<u8> {
     options
 }
 
+/// The image of a kernel, where kernel-install or a distribution's hook takes it from.
+fn kernel_image(host: &dyn ReadHost, version: &str) -> Result<Option<String>, HostError> {
+    for image in [format!("{MODULES}{version}/vmlinuz"), format!("/boot/vmlinuz-{version}")] {
+        if host.exists(Path::new(&image))? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
 /// The entries that `is_made` as they will be made anew from `/etc/kernel/cmdline`.
 ///
 /// # Errors
@@ -116,33 +135,43 @@ impl BootChain for KernelInstall {
         Words::Kernel.unpassable(arg)
     }
 
-    /// `kernel-install add-all` since systemd 255; before that one kernel at a time, and Debian's hook of
-    /// update-initramfs for all of them.
+    /// `kernel-install add-all` since systemd 255, which takes the kernels that have their image beside their modules;
+    /// elsewhere (Debian has it in `/boot`) one kernel at a time, and Debian's hook of update-initramfs for all of them.
     fn regenerate(&self, host: &dyn ReadHost) -> Result<Means, HostError> {
         let command =
             |words: &[&str]| Ok(Means::Command(words.iter().map(|word| (*word).to_owned()).collect()));
-        let knows = |program: Vec<u8>| program.windows(7).any(|window| window == b"add-all");
-        if host.read(Path::new(PROGRAM))?.is_none_or(knows) {
-            return command(&["kernel-install", "add-all"]);
-        }
-        if host.exists(Path::new("/etc/initramfs/post-update.d/systemd-boot"))? {
-            return command(&["update-initramfs", "-u", "-k", "all"]);
-        }
         let (system, entries) = (System::read(host)?, sd_boot::entries(host)?);
         let generated = sd_boot::generated(&entries, &system);
-        if let [only] = generated.as_slice() {
-            let version = only.id.split_once('-').map_or("", |(_, version)| version);
-            for image in [format!("/boot/vmlinuz-{version}"), format!("/usr/lib/modules/{version}/vmlinuz")] {
-                if host.exists(Path::new(&image))? {
-                    return command(&["kernel-install", "add", version, &image]);
-                }
-            }
+        let mut images = Vec::new();
+        for version in generated.iter().filter_map(|entry| sd_boot::version(entry)) {
+            images.push((version.clone(), kernel_image(host, &version)?));
         }
-        let text = "this kernel-install makes one kernel's entry at a time, and there are several";
-        Ok(Means::Unknown(
-            Reason::new("kernel-install-old", text)
-                .remedy("run kernel-install add VERSION IMAGE for each of them"),
-        ))
+        let knows = |program: Vec<u8>| program.windows(7).any(|window| window == b"add-all");
+        let beside =
+            images.iter().all(|(_, image)| image.as_deref().is_none_or(|image| image.starts_with(MODULES)));
+        if beside && host.read(Path::new(PROGRAM))?.is_none_or(knows) {
+            return command(&["kernel-install", "add-all"]);
+        }
+        if let [(version, Some(image))] = images.as_slice() {
+            return command(&["kernel-install", "add", version, image]);
+        }
+        let mut hooked = false;
+        for hook in UPDATE_INITRAMFS_HOOKS {
+            hooked |= host.exists(Path::new(hook))?;
+        }
+        if hooked && host.exists(Path::new(UPDATE_INITRAMFS))? {
+            return command(&["update-initramfs", "-u", "-k", "all"]);
+        }
+        let text = "kernel-install makes one kernel's entry at a time here, and there are several";
+        let known = images.iter().filter_map(|(version, image)| Some((version, image.as_ref()?)));
+        let commands: Vec<String> =
+            known.map(|(version, image)| format!("kernel-install add {version} {image}")).collect();
+        let remedy = if commands.is_empty() {
+            "run kernel-install add VERSION IMAGE for each of them".to_owned()
+        } else {
+            format!("run {}", commands.join("; "))
+        };
+        Ok(Means::Unknown(Reason::new("kernel-install-singly", text).remedy(remedy)))
     }
 
     fn entries(&self, host: &dyn ReadHost) -> Result<Option<Vec<MenuEntry>>, HostError> {

@@ -18,16 +18,28 @@ fn command(files: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_command_is_the_one_that_this_systemd_knows() {
-    let old = ("/usr/bin/kernel-install", "add remove inspect");
+fn the_command_is_the_one_that_finds_this_hosts_kernels() {
+    let program = |text| ("/usr/bin/kernel-install", text);
+    let (old, new) = (program("add remove inspect"), program("\u{7f}ELF add-all"));
+    let beside = ("/usr/lib/modules/6.1/vmlinuz", "");
     assert_eq!(command(&[]), "kernel-install add-all");
-    assert_eq!(command(&[("/usr/bin/kernel-install", "\u{7f}ELF add-all")]), "kernel-install add-all");
-    assert_eq!(
-        command(&[old, ("/etc/initramfs/post-update.d/systemd-boot", "")]),
-        "update-initramfs -u -k all"
-    );
-    assert_eq!(command(&[old, ENTRY, ("/boot/vmlinuz-6.1", "")]), "kernel-install add 6.1 /boot/vmlinuz-6.1");
-    assert!(command(&[old, ENTRY]).contains("kernel-install-old"));
+    assert_eq!(command(&[new, ENTRY, beside]), "kernel-install add-all");
+    assert_eq!(command(&[old, ENTRY, beside]), "kernel-install add 6.1 /usr/lib/modules/6.1/vmlinuz");
+    // Debian has none beside its modules, and add-all then makes nothing.
+    let debian = ("/boot/vmlinuz-6.1", "");
+    assert_eq!(command(&[new, ENTRY, debian]), "kernel-install add 6.1 /boot/vmlinuz-6.1");
+    let second = ("/boot/loader/entries/id-6.2.conf", "options root=a\nlinux /id/6.2/linux\n");
+    let several = [new, ENTRY, debian, second, ("/boot/vmlinuz-6.2", "")];
+    let told = command(&several);
+    assert!(told.contains("kernel-install add 6.1 /boot/vmlinuz-6.1; kernel-install add 6.2"), "{told}");
+    for hook in super::UPDATE_INITRAMFS_HOOKS {
+        // dracut's hosts have systemd-boot's hook and nothing that runs it.
+        let hooked: Vec<_> = several.into_iter().chain([(hook, "")]).collect();
+        assert_eq!(command(&hooked), told);
+        let hooked: Vec<_> = hooked.into_iter().chain([("/usr/sbin/update-initramfs", "")]).collect();
+        assert_eq!(command(&hooked), "update-initramfs -u -k all");
+    }
+    assert!(command(&[old, ENTRY]).contains("kernel-install-singly"));
 }
 
 #[test]

@@ -264,13 +264,13 @@ impl<'a> SimulatedHost<'a> {
             argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
         match program {
             Some("modprobe") => self.modprobe(argv),
-            _ if initramfs::is_rebuild(self, argv)? => {
-                let rebuilt = initramfs::predict_rebuilt(self)?;
-                self.images.extend(rebuilt.into_iter().map(|(path, image)| (path, Rc::new(image))));
-                Ok(())
-            }
             // Daemons are not modelled: nothing that a later round reads comes from them.
             _ => {
+                if initramfs::is_rebuild(self, argv)? {
+                    let rebuilt = initramfs::predict_rebuilt(self)?;
+                    self.images.extend(rebuilt.into_iter().map(|(path, image)| (path, Rc::new(image))));
+                }
+                // A distribution may have its hooks write loader entries with the images.
                 for (path, bytes) in crate::boot::predict_command(self, argv) {
                     let before = self.file_state(&path)?;
                     self.write_file(&path, &before, &Bytes::from(bytes), 0o444)?;
