@@ -75,6 +75,18 @@ def full(disk):
     ]
 
 
+def cards(disk):
+    """Of the lab what a boot chain is tried with: twins, an NVMe and an igb."""
+    return [
+        *IOMMU,
+        *base(disk),
+        *port(SLOTS["igb0"], "igb,bus=BUS,romfile=,mac=52:54:00:00:01:00"),
+        *port(SLOTS["nvme"], *nvme("store", 4)),
+        *port(SLOTS["e1000e"], "e1000e,bus=BUS,romfile=,mac=52:54:00:00:03:00"),
+        *port(SLOTS["noacs"], "e1000e,bus=BUS,romfile=,mac=52:54:00:00:05:00", acs=False),
+    ]
+
+
 def card_behind(disk):
     """One more card on the last bus: every address stays, the numbers of IOMMU groups move."""
     return [*full(disk), *port(SLOTS["behind"], "qemu-xhci,bus=BUS")]

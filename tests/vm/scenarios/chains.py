@@ -23,17 +23,17 @@ vfio_pci:
 
 
 def grub(scenario):
-    over_two_kernels(scenario, scenario.machine(), "grub", "initramfs-tools", "/boot/grub/grub.cfg")
+    over_two_kernels(scenario, scenario.machine(topology.cards), "grub", "initramfs-tools", "/boot/grub/grub.cfg")
 
 
 @on(DRACUT)
 def dracut(scenario):
-    over_two_kernels(scenario, scenario.machine(), "grub", "dracut", "/boot/grub/grub.cfg")
+    over_two_kernels(scenario, scenario.machine(topology.cards), "grub", "dracut", "/boot/grub/grub.cfg")
 
 
 @on(SYSTEMD_BOOT)
 def systemd_boot(scenario):
-    machine = scenario.machine(topology.uefi(topology.full))
+    machine = scenario.machine(topology.uefi(topology.cards))
     over_two_kernels(scenario, machine, "kernel-install", "initramfs-tools", "/boot/efi/loader/entries/*.conf")
 
 
