@@ -8,7 +8,7 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use reconcile::host::{Host as _, Machine, Reach, RunLock, StepError, stuck_writes};
+use reconcile::host::{Host as _, Machine, Reach, ReadHost as _, RunLock, StepError, stuck_writes};
 use reconcile::plan::Step;
 use tempfile::TempDir;
 
@@ -56,6 +56,38 @@ fn the_kernels_refusal_is_told_with_its_stage() {
     let error = machine.execute(&attr("/dev/full", "1", LONG)).unwrap_err();
     let StepError::Host(error) = error else { panic!("{error:?}") };
     assert_eq!((error.to_string().as_str(), error.errno()), ("cannot write /dev/full", Some(28)));
+}
+
+/// The kernel shows `sriov_numvfs` under a lock, which a write that hangs keeps: whoever waits for it is left behind, and
+/// nobody joins.
+#[test]
+fn an_attribute_that_another_reader_waits_for_is_given_up() {
+    let (directory, machine) = machine();
+    let function = directory.path().join("sys/bus/pci/devices/0000:03:00.0");
+    fs::create_dir_all(&function).unwrap();
+    let file = function.join("sriov_numvfs");
+    fs::write(&file, "4\n").unwrap();
+    let path = Path::new("/sys/bus/pci/devices/0000:03:00.0/sriov_numvfs");
+    assert_eq!(machine.text(path).unwrap().as_deref(), Some("4"));
+    let missing = Path::new("/sys/bus/pci/devices/0000:04:00.0/sriov_numvfs");
+    assert_eq!(machine.text(missing).unwrap(), None);
+    assert_eq!(machine.locks_met(), []);
+
+    let other = fs::File::open(&file).unwrap();
+    other.lock().unwrap();
+    let started = Instant::now();
+    assert_eq!(machine.text(path).unwrap(), None);
+    assert!(started.elapsed() >= Duration::from_secs(10));
+    let [write] = machine.locks_met().try_into().unwrap();
+    assert_eq!(write.function(), Some("0000:03:00.0".parse().unwrap()));
+    // Known from now on, in this run; in the next one it is looked at anew.
+    let started = Instant::now();
+    assert_eq!(machine.text(path).unwrap(), None);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    drop(other);
+    let machine = Machine::open(directory.path(), Reach::Machine).unwrap();
+    let machine = machine.with_attribute_writer(Path::new(env!("CARGO_BIN_EXE_reconcile")));
+    assert_eq!(machine.text(path).unwrap().as_deref(), Some("4"));
 }
 
 /// Opening a FIFO that nobody reads blocks, as a write to `unbind` of a function in use does.

@@ -9,11 +9,11 @@ use crate::document::Document;
 use crate::formats::cmdline::CommandLine;
 use crate::guard::{Consents, Withheld};
 use crate::host::pci::Known;
-use crate::host::{Kernels, Reach, ReadHost, StuckWrite, stuck_writes};
+use crate::host::{Kernels, Reach, ReadHost, stuck_writes};
 use crate::owners::{self, Desired, OwnerReport};
 use crate::plan::Objection;
 use crate::resources::ObserveError;
-use crate::types::{Entry, KernelArg};
+use crate::types::{Entry, KernelArg, PciAddress};
 
 /// Tells one boot from another.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -32,7 +32,7 @@ pub struct Facts {
     /// The running and the installed kernels.
     pub kernels: Kernels,
     /// Writes of attributes that hang in the kernel.
-    pub stuck: Vec<StuckWrite>,
+    pub stuck: Vec<Stuck>,
     /// What other programs set of the kernel arguments that the document names.
     pub argument_owners: owners::Judged,
     /// What a guard has refused of this round's plan, and the plan therefore goes without.
@@ -66,7 +66,8 @@ impl Facts {
             devices: Devices::gather(document, host, earlier)?,
             boot_chain: document.boot_chain.clone(),
             kernels: Kernels::read(host)?,
-            stuck: if host.reach() == Reach::Machine { stuck_writes(host)? } else { Vec::new() },
+            // After the functions have been read: that is how others' are met.
+            stuck: stuck(host)?,
             argument_owners: argument_owners(document, host)?,
             withheld: Withheld::new(),
         })
@@ -94,4 +95,22 @@ fn argument_owners(document: &Document, host: &dyn ReadHost) -> Result<owners::J
     let wanted =
         owners::Wanted { present: present.collect(), absent: absent.collect(), ..owners::Wanted::default() };
     Ok(owners::judge(&wanted, &owners::find(host, &wanted), &Consents::default()))
+}
+
+/// A write that hangs.
+#[derive(Debug, Clone)]
+pub struct Stuck {
+    /// The functions that are left alone for it.
+    pub functions: Vec<PciAddress>,
+    /// What is to be told about it.
+    pub told: String,
+}
+
+fn stuck(host: &dyn ReadHost) -> Result<Vec<Stuck>, ObserveError> {
+    if host.reach() == Reach::Tree {
+        return Ok(Vec::new());
+    }
+    let writes = [stuck_writes(host)?, host.locks_met()].concat();
+    let stuck = writes.iter().map(|write| Stuck { functions: write.functions(host), told: write.told(host) });
+    Ok(stuck.collect())
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Stuck;
 use super::{Facts, Memory, execute};
 use crate::document::Document;
 use crate::guard;
-use crate::host::{Reach, ReadHost, STATE_FILE, StuckWrite};
+use crate::host::{Reach, ReadHost, STATE_FILE};
 use crate::plan::{Blocker, Change, ItemVerdict, Phase, Reason, Subject, Verdict, Warning};
 use crate::resources::{AnyResource, AtBoot, Observer, REGISTRY, is_own, section_vanished};
+use crate::types::PciAddress;
 
 /// Which half of the host a run is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -193,28 +195,23 @@ pub fn memory_lost(host: &dyn ReadHost, memory: &Memory) -> Option<Warning> {
 
 /// Blocks what concerns a function of which a write hangs in the kernel: another write would only hang as well, and
 /// not everything of it can be read.
-fn block_stuck(plan: &mut Plan, stuck: &[StuckWrite]) {
+fn block_stuck(plan: &mut Plan, stuck: &[Stuck]) {
     for item in plan.resources.iter_mut().flat_map(|judged| &mut judged.items) {
-        let concerns = |write: &&StuckWrite| {
-            let Some(function) = write.function() else { return false };
+        let concerns = |function: &PciAddress| {
             let writes = match &item.verdict {
                 Verdict::Change(change) => {
-                    change.steps.iter().any(|step| execute::function_of(step) == Some(function))
+                    change.steps.iter().any(|step| execute::function_of(step) == Some(*function))
                 }
                 _ => false,
             };
-            writes || item.needs.contains(&Subject::Function(function)) || item.item == function.to_string()
+            writes || item.needs.contains(&Subject::Function(*function)) || item.item == function.to_string()
         };
         let unsettled = !matches!(item.verdict, Verdict::InSync | Verdict::Refused(_));
-        if let Some(write) = stuck.iter().find(concerns).filter(|_| unsettled) {
-            let StuckWrite { pid, path, value } = write;
-            let text = format!(
-                "a write of {value:?} to {} has not returned (pid {pid} waits in the kernel)",
-                path.display()
-            );
+        let write = stuck.iter().find(|write| write.functions.iter().any(concerns)).filter(|_| unsettled);
+        if let Some(Stuck { told, .. }) = write {
             let remedy =
                 "shut down the guest or end the process that holds the function, then run again; else reboot";
-            let why = Reason::new("write-stuck", text).remedy(remedy);
+            let why = Reason::new("write-stuck", told.clone()).remedy(remedy);
             item.verdict = Verdict::Blocked { on: Blocker::Host, why };
         }
     }

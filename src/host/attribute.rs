@@ -9,9 +9,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -19,8 +17,9 @@ use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::interrupts::{Interrupts, released};
+use super::peer::Peer;
 use super::root::Root;
-use super::stuck::{NOTES, StuckWrite};
+use super::stuck::{NOTES, StuckWrite, waits};
 use super::{HostError, StepError};
 
 /// The hidden first argument; the second is the root directory.
@@ -40,13 +39,18 @@ const STAGES: [&str; 3] = ["", "open", "write"];
 pub(super) struct AttributeWriter {
     program: PathBuf,
     root: PathBuf,
-    idle: Option<Worker>,
+    idle: Option<Peer>,
 }
 
 impl AttributeWriter {
     /// Children run `program` on `root`; none is started before the first write.
     pub(super) fn new(program: PathBuf, root: PathBuf) -> Self {
         Self { program, root, idle: None }
+    }
+
+    /// The program that children run.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The root that children write below.
@@ -69,14 +73,14 @@ impl AttributeWriter {
         let request = Request { path: path.to_path_buf(), bytes: line(value) }.encode().map_err(fail)?;
         let mut worker = match self.idle.take() {
             Some(worker) => worker,
-            None => released(interrupts, || Worker::start(&self.program, &self.root))?,
+            None => released(interrupts, || Peer::start(&self.program, ATTRIBUTE_WRITER, &self.root))?,
         };
         let mut clock = Clock::start(deadline, observer);
         if let Err(error) = worker.send(&request) {
             return Err(unanswered(worker.end(&error)));
         }
         loop {
-            if clock.wait_readable(&worker.replies, deadline).map_err(|errno| fail(errno.into()))? {
+            if clock.wait_readable(worker.replies(), deadline).map_err(|errno| fail(errno.into()))? {
                 break;
             }
             if clock.left() > PARTING && interrupts.is_some_and(|interrupts| interrupts.received().is_some())
@@ -90,7 +94,7 @@ impl AttributeWriter {
                 return Err(StepError::Hung { path: path.to_path_buf(), value, seconds, pid, waits });
             }
         }
-        let (operation, outcome) = match worker.receive() {
+        let (operation, outcome) = match worker.receive(receive) {
             Ok(reply) => reply,
             Err(error) => return Err(unanswered(worker.end(&error))),
         };
@@ -107,72 +111,16 @@ fn line(value: &str) -> Vec<u8> {
     bytes
 }
 
-/// A child that waits for a request. Dropped, it sees the end of its input and ends.
-#[derive(Debug)]
-struct Worker {
-    requests: Option<ChildStdin>,
-    replies: ChildStdout,
-    child: Child,
-}
-
-impl Worker {
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
-    fn start(program: &Path, root: &Path) -> Result<Self, HostError> {
-        let fail = |error| HostError::new("run", program, error);
-        // Its own process group: ^C on the terminal must not reach a write half done. Nothing inherited that a child
-        // left behind would keep open for others: not the terminal or a pipe of whoever waits for our output to end.
-        let mut child = Command::new(program)
-            .arg(ATTRIBUTE_WRITER)
-            .arg(std::path::absolute(root).map_err(fail)?)
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(fail)?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(requests), Some(replies)) => Ok(Self { requests: Some(requests), replies, child }),
-            _ => Err(fail(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn send(&mut self, request: &[u8]) -> Result<(), io::Error> {
-        self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(request)
-    }
-
-    fn receive(&mut self) -> Result<(&'static str, Result<(), Errno>), io::Error> {
-        let mut reply = [0; 8];
-        self.replies.read_exact(&mut reply)?;
-        let [s0, s1, s2, s3, e0, e1, e2, e3] = reply;
-        let stage = u32::from_le_bytes([s0, s1, s2, s3]);
-        let errno = i32::from_le_bytes([e0, e1, e2, e3]);
-        let operation = usize::try_from(stage).ok().and_then(|stage| STAGES.get(stage)).copied();
-        let outcome = if stage == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno)) };
-        Ok((operation.ok_or(io::ErrorKind::InvalidData)?, outcome))
-    }
-
-    /// How a child that no longer serves has ended. It is at its end, or comes there with that of its input.
-    fn end(mut self, problem: &io::Error) -> String {
-        self.requests = None;
-        self.child.wait().map_or_else(|_| problem.to_string(), |status| status.to_string())
-    }
-
-    /// Leaves the child to its write, without waiting for it; a signal would only make its sleep uninterruptible.
-    fn abandon(mut self) -> u32 {
-        self.requests = None;
-        self.child.id()
-    }
-}
-
-impl Drop for AttributeWriter {
-    fn drop(&mut self) {
-        if let Some(mut worker) = self.idle.take() {
-            // It waits for a request, so the end of its input ends it at once.
-            worker.requests = None;
-            let _ = worker.child.wait();
-        }
-    }
+/// The child's answer to a request.
+fn receive(from: &mut impl Read) -> Result<(&'static str, Result<(), Errno>), io::Error> {
+    let mut reply = [0; 8];
+    from.read_exact(&mut reply)?;
+    let [s0, s1, s2, s3, e0, e1, e2, e3] = reply;
+    let stage = u32::from_le_bytes([s0, s1, s2, s3]);
+    let errno = i32::from_le_bytes([e0, e1, e2, e3]);
+    let operation = usize::try_from(stage).ok().and_then(|stage| STAGES.get(stage)).copied();
+    let outcome = if stage == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno)) };
+    Ok((operation.ok_or(io::ErrorKind::InvalidData)?, outcome))
 }
 
 /// One write; on the wire both parts are preceded by their length, 32 bits little-endian.
@@ -282,27 +230,6 @@ impl Note {
             let _ = rustix::fs::unlinkat(directory, Self::name(), AtFlags::empty());
         }
     }
-}
-
-/// How the process waits, as /proc of this machine has it: its state, where in the kernel, and how it got there.
-#[allow(clippy::disallowed_methods)] // Of this machine, whatever tree is worked on.
-fn waits(pid: u32) -> String {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let stat = read("stat");
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    let mut words = vec![format!("pid {pid} ({})", read("comm").trim())];
-    words.extend(state.map(|state| format!("state {state}")));
-    let place = read("wchan");
-    if !place.is_empty() && place != "0" {
-        words.push(format!("in {place}"));
-    }
-    let stack = read("stack");
-    let calls: Vec<&str> =
-        stack.lines().filter_map(|line| line.split_whitespace().nth(1)?.split('+').next()).take(4).collect();
-    if !calls.is_empty() {
-        words.push(format!("called by {}", calls.join(" < ")));
-    }
-    words.join(", ")
 }
 
 #[cfg(test)]

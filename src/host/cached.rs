@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{FileKind, HostError, Needs, Reach, ReadHost};
+use super::{FileKind, HostError, Needs, Reach, ReadHost, StuckWrite};
 use crate::initramfs::Image;
 use crate::plan::FileState;
 
@@ -69,6 +69,10 @@ impl fmt::Debug for CachedHost<'_> {
 }
 
 impl ReadHost for CachedHost<'_> {
+    fn locks_met(&self) -> Vec<StuckWrite> {
+        self.host.locks_met()
+    }
+
     fn reach(&self) -> Reach {
         self.host.reach()
     }

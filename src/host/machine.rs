@@ -17,10 +17,11 @@ use super::generations::{self, Recording};
 use super::images::Images;
 use super::interrupts::Interrupts;
 use super::kernel_log::KernelLog;
+use super::locked::AttributeReader;
 use super::root::Root;
 use super::stuck::{self, StuckWrite};
 use super::{FileKind, Host, HostError, Needs, Reach, ReadHost, StepError};
-use super::{command, package_manager, replace, state_store, udev};
+use super::{command, package_manager, pci, replace, state_store, udev};
 use crate::engine::Memory;
 use crate::engine::generations::{Entry, Generation, Header};
 use crate::initramfs::Image;
@@ -47,6 +48,9 @@ pub struct Machine {
     kernel_log: RefCell<Option<KernelLog>>,
     /// The writes that hang, as far as they have been asked for.
     stuck: RefCell<Option<Vec<StuckWrite>>>,
+    reader: AttributeReader,
+    /// The writes by others whose locks reads have met.
+    met: RefCell<Vec<StuckWrite>>,
     interrupts: Option<Interrupts>,
     recording: Recording,
     /// What the host needs, as it was at the last look.
@@ -69,6 +73,8 @@ impl Machine {
             progress: None,
             kernel_log: RefCell::default(),
             stuck: RefCell::default(),
+            reader: AttributeReader::default(),
+            met: RefCell::default(),
             interrupts: None,
             recording: Recording::default(),
             needs: RefCell::default(),
@@ -133,12 +139,9 @@ impl Machine {
         }
     }
 
-    /// Whether a read of this attribute would wait for a write that hangs. What cannot be read so is as good as absent:
+    /// Whether this function is known to be locked by a write that hangs. What cannot be read for that is as good as absent:
     /// nothing is planned for such a function.
-    fn would_hang(&self, path: &Path) -> Result<bool, HostError> {
-        let Some(function) = stuck::locked_by(path).filter(|_| self.reach == Reach::Machine) else {
-            return Ok(false);
-        };
+    fn is_locked(&self, function: PciAddress) -> Result<bool, HostError> {
         let mut known = self.stuck.borrow_mut();
         let writes = match known.take() {
             Some(writes) => writes,
@@ -146,7 +149,26 @@ impl Machine {
         };
         let hangs = stuck::holds_lock(&writes, function, self);
         *known = Some(writes);
-        Ok(hangs)
+        Ok(hangs || stuck::holds_lock(&self.met.borrow(), function, self))
+    }
+
+    /// Reads an attribute that the kernel shows under the lock of `function`. In a process of its own where that lock may be
+    /// held for long: while the VF count changes, and while a driver takes leave of a function, which has no link to it any
+    /// more by then.
+    fn read_under_lock(&self, path: &Path, function: PciAddress) -> Result<Option<Vec<u8>>, HostError> {
+        if self.is_locked(function)? {
+            return Ok(None);
+        }
+        if !path.ends_with("sriov_numvfs") && self.exists(&pci::attribute(function, "driver"))? {
+            return found("read", path, self.root.read_attribute(path));
+        }
+        let (program, root) = (self.attributes.program(), self.attributes.root());
+        if let Some(answer) = self.reader.read(path, program, root)? {
+            return found("read", path, answer);
+        }
+        let write = StuckWrite::of_another(self, function, path);
+        self.met.borrow_mut().push(write);
+        Ok(None)
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -213,13 +235,19 @@ impl ReadHost for Machine {
         Some(needs)
     }
 
+    fn locks_met(&self) -> Vec<StuckWrite> {
+        self.met.borrow().clone()
+    }
+
     fn reach(&self) -> Reach {
         self.reach
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
-        if self.would_hang(path)? {
-            return Ok(None);
+        if self.reach == Reach::Machine
+            && let Some(function) = stuck::shown_under_lock(path)
+        {
+            return self.read_under_lock(path, function);
         }
         let bytes =
             if path.starts_with("/sys") { self.root.read_attribute(path) } else { self.root.read_file(path) };

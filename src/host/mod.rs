@@ -20,11 +20,13 @@ pub mod kernels;
 pub mod kmod;
 pub mod libvirt;
 mod lock;
+mod locked;
 mod machine;
 mod needs;
 mod package_manager;
 pub mod pci;
 pub mod pci_ids;
+mod peer;
 pub mod recording;
 mod replace;
 mod root;
@@ -48,6 +50,7 @@ pub use empty::EmptyHost;
 pub use error::{HostError, StepError, probe_failure};
 pub use kernels::Kernels;
 pub use lock::{LockError, RunLock};
+pub use locked::{ATTRIBUTE_READER, serve_attribute_reads};
 pub use machine::{LongSteps, Machine};
 pub use needs::{Needs, UNKNOWN_USE, Use, Users};
 pub use pci::Pci;
@@ -133,6 +136,11 @@ pub trait ReadHost {
     /// What the host needs, where this remembers it; `None` where it has to be read ([`Needs::read`]).
     fn needs(&self) -> Option<Arc<Needs>> {
         None
+    }
+
+    /// Writes by others that hang, as far as reads have met their locks: what they lock reads as absent.
+    fn locks_met(&self) -> Vec<StuckWrite> {
+        Vec::new()
     }
 
     /// A file's or attribute's text without the final newline; bytes that are not UTF-8 are replaced.

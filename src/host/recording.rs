@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FileKind, HostError, Reach, ReadHost};
+use super::{FileKind, HostError, Reach, ReadHost, StuckWrite};
 use crate::plan::{FileState, Reason};
 
 /// A value of at most so many bytes is recorded as it is, a longer one by its hash.
@@ -145,6 +145,10 @@ impl fmt::Debug for RecordingHost<'_> {
 }
 
 impl ReadHost for RecordingHost<'_> {
+    fn locks_met(&self) -> Vec<StuckWrite> {
+        self.host.locks_met()
+    }
+
     fn reach(&self) -> Reach {
         self.host.reach()
     }

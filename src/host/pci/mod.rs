@@ -238,6 +238,32 @@ impl<'h> Pci<'h> {
         (0..count).map(|vf| self.vf(pf, vf)).collect()
     }
 
+    /// The function and, of a PF, its VFs; also those that are being removed, which lose the links to their PF and their
+    /// driver before that has let go of them (`pci_iov_remove_virtfn` in drivers/pci/iov.c): they still sit beside their PF
+    /// and have its vendor. What cannot be read is left out.
+    pub fn with_vfs(&self, function: PciAddress) -> Vec<PciAddress> {
+        let there = |address, name| self.host.exists(&attribute(address, name)).is_ok_and(|there| there);
+        let mut functions = vec![function];
+        if !there(function, "sriov_totalvfs") {
+            return functions;
+        }
+        let beside =
+            |address| Some(self.host.read_link(&device_path(address)).ok()??.parent()?.to_path_buf());
+        let vendor = |address| self.host.text(&attribute(address, "vendor")).ok().flatten();
+        let belongs = |other: &PciAddress| match self.physfn(*other) {
+            Ok(Some(pf)) => pf == function,
+            _ => {
+                *other != function
+                    && beside(*other).is_some_and(|place| beside(function) == Some(place))
+                    && !there(*other, "driver")
+                    && vendor(*other) == vendor(function)
+            }
+        };
+        let names = self.host.list(Path::new(DEVICES)).ok().flatten().unwrap_or_default();
+        functions.extend(names.iter().filter_map(|name| name.parse().ok()).filter(belongs));
+        functions
+    }
+
     /// The VF with index `vf` of `pf`; `None` while it does not exist.
     ///
     /// # Errors

@@ -95,3 +95,27 @@ fn slots_hold_devices_or_buses() {
     assert_eq!(pci.slots(address("0000:04:00.0")).unwrap(), ["5"]);
     assert_eq!(pci.slots(address("0000:05:00.0")).unwrap(), ["6"]);
 }
+
+#[test]
+fn a_pf_has_its_vfs_with_it_also_those_that_are_on_their_way_out() {
+    let mut host = SimulatedHost::new(&EmptyHost(Reach::Machine));
+    let place = |bus: &str, name: &str| format!("../../../devices/pci0000:00/{bus}/{name}");
+    // The PF, a VF, one that has lost its links already, one that waits for a driver, another card.
+    let functions = [
+        ("0000:03:00.0", "0000:00:01.0", "0x8086"),
+        ("0000:03:10.0", "0000:00:01.0", "0x8086"),
+        ("0000:03:10.2", "0000:00:01.0", "0x8086"),
+        ("0000:03:00.1", "0000:00:01.0", "0x10de"),
+        ("0000:04:00.0", "0000:00:02.0", "0x8086"),
+    ];
+    for (name, bus, vendor) in functions {
+        host.put_link(device_path(address(name)), place(bus, name));
+        host.put_file(attribute(address(name), "vendor"), vendor);
+    }
+    let pf = address("0000:03:00.0");
+    host.put_file(attribute(pf, "sriov_totalvfs"), "7\n");
+    host.put_link(attribute(address("0000:03:10.2"), "physfn"), "../0000:03:00.0");
+    let with_vfs = |at| Pci::new(&host).with_vfs(address(at));
+    assert_eq!(with_vfs("0000:03:00.0"), [pf, address("0000:03:10.0"), address("0000:03:10.2")]);
+    assert_eq!(with_vfs("0000:04:00.0"), [address("0000:04:00.0")]);
+}

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::pci::{self, Function};
-use super::{FileKind, Host, HostError, Needs, Reach, ReadHost, StepError, images};
+use super::{FileKind, Host, HostError, Needs, Reach, ReadHost, StepError, StuckWrite, images};
 use crate::engine::Memory;
 use crate::engine::generations::Entry;
 use crate::initramfs::{self, Image};
@@ -297,6 +297,10 @@ impl ReadHost for SimulatedHost<'_> {
         // What a tree lacks stays a fact of that tree, also while it is taken for a machine.
         let read = || self.below.needs().unwrap_or_else(|| Arc::new(Needs::read(self, self.below.reach())));
         Some(Arc::clone(self.needs.get_or_init(read)))
+    }
+
+    fn locks_met(&self) -> Vec<StuckWrite> {
+        self.below.locks_met()
     }
 
     fn reach(&self) -> Reach {
