@@ -184,6 +184,26 @@ fn a_card_that_is_gone_is_given_up() {
     assert_eq!(world.owned(), Vec::<String>::new());
 }
 
+/// As after an unbind that hung until its guest had gone, or a run that was killed behind it.
+#[test]
+fn a_function_that_was_taken_back_half_way_gets_its_driver() {
+    let mut world = World::new();
+    apply(&mut world, &devices(&[device(GPU_TWIN)]));
+    world.host.remove(format!("/sys/bus/pci/devices/{GPU_TWIN}/driver"));
+    world.host.put_file(format!("/sys/bus/pci/devices/{GPU_TWIN}/driver_override"), "(null)\n");
+    let rounds = apply(&mut world, &devices(&[]));
+    assert!(rounds.concat().contains(&format!("drivers_probe={GPU_TWIN}")), "{rounds:?}");
+    assert_eq!(world.owned(), Vec::<String>::new());
+    // Whoever bound it meanwhile keeps it.
+    let mut world = World::new();
+    apply(&mut world, &devices(&[device(GPU_TWIN)]));
+    world.host.remove(format!("/sys/bus/pci/devices/{GPU_TWIN}/driver"));
+    world.host.put_driver(address(GPU_TWIN), &"pci-stub".parse().unwrap());
+    world.host.put_file(format!("/sys/bus/pci/devices/{GPU_TWIN}/driver_override"), "(null)\n");
+    let rounds = apply(&mut world, &devices(&[]));
+    assert_eq!(rounds.concat(), ["remove /etc/udev/rules.d/10-reconcile-vfio.rules"]);
+}
+
 #[test]
 fn the_engine_comes_to_the_same_end() {
     let documents = [

@@ -51,26 +51,30 @@ impl State {
     fn release(&self, address: PciAddress, owned: &Owned, facts: Option<&FunctionFacts>) -> Change {
         let former = self.owned.get(&driver_item(address));
         let ours = facts.filter(|facts| facts.driver_override.as_deref() == Some(owned.written.as_str()));
-        let mut change = match ours {
-            Some(facts) => {
-                let before = owned.before.as_deref().unwrap_or_default();
-                let mut steps: Vec<Step> = vec![set_override(facts, before)];
-                let moved = facts.driver.as_ref().filter(|driver| was_moved(driver, former));
-                let mut disruption = Disruption::Nothing;
-                if let Some(driver) = moved {
-                    steps.extend([unbind(address, driver), probe(address)]);
-                    disruption = Disruption::Guest;
-                }
-                let text =
-                    format!("the document no longer names {address}: its own driver may have it again");
-                let mut change = Change::new(Phase::Live, steps, disruption, Reason::new("taken-back", text));
-                change.disturbs.insert(Subject::Function(address));
-                change
+        // Its driver was to get it back, and what had it took long to let it go: that run has ended without a probe.
+        let unbound =
+            |facts: &&FunctionFacts| facts.driver.is_none() && facts.driver_override == owned.before && former.is_some();
+        let live = |steps, disruption, text: String| {
+            let mut change = Change::new(Phase::Live, steps, disruption, Reason::new("taken-back", text));
+            change.disturbs.insert(Subject::Function(address));
+            change
+        };
+        let mut change = if let Some(facts) = ours {
+            let before = owned.before.as_deref().unwrap_or_default();
+            let mut steps: Vec<Step> = vec![set_override(facts, before)];
+            let moved = facts.driver.as_ref().filter(|driver| was_moved(driver, former));
+            let mut disruption = Disruption::Nothing;
+            if let Some(driver) = moved {
+                steps.extend([unbind(address, driver), probe(address)]);
+                disruption = Disruption::Guest;
             }
-            None => {
-                let text = format!("the override of {address} is no longer what reconcile wrote");
-                Change::bookkeeping(Reason::new("given-up", text))
-            }
+            live(steps, disruption, format!("the document no longer names {address}: its own driver may have it again"))
+        } else if facts.filter(unbound).is_some() {
+            let text = format!("no driver has {address} since it was taken back: its own may have it again");
+            live(vec![probe(address)], Disruption::Nothing, text)
+        } else {
+            let text = format!("the override of {address} is no longer what reconcile wrote");
+            Change::bookkeeping(Reason::new("given-up", text))
         };
         let given_up = |(item, owned): (String, &Owned)| OwnedItem {
             item,
