@@ -27,6 +27,7 @@ qemu:
   cgroup_device_acl:
     vfio_groups: true
     present: [/dev/hpet]
+allow: [{{device: "{display}", because: console}}]
 """
 
 

@@ -1,7 +1,7 @@
 """Each resource alone on a running machine; every apply does what its dry run predicted."""
 
 from lab.prediction import apply
-from lab.scenario import DOCUMENT, EMPTY, check, equal, reconcile, report, shared
+from lab.scenario import DOCUMENT, EMPTY, check, equal, reconcile, report, shared, wait_for
 
 from .fresh import vfio
 
@@ -21,6 +21,17 @@ def vfs(machine, pf):
 
 def of_vfs(machine, pf, command):
     return machine.run(f"cd /sys/bus/pci/devices/{pf} && for vf in $(ls -d virtfn* | sort -V); do {command}; done", check=False).stdout
+
+
+def hold(machine, address, gives_back=False):
+    """A process that has the function open through VFIO, as a guest would; it `gives_back` what the kernel wants back, or
+    does not. Its id."""
+    vfio(machine, address)
+    log = f"/run/hold-{address}"
+    machine.run(f"rm -f {log}")
+    pid = machine.begin(f"exec python3 /var/tmp/vfio_open.py {address} {'give-back' if gives_back else 'hold'} > {log} 2>&1")
+    wait_for(lambda: "viable" in machine.read(log), f"{address} to be opened")
+    return pid
 
 
 @shared
@@ -55,6 +66,7 @@ sriov: [{{device: "{pf}", vfs: 3}}]
 vfio_pci:
   devices: ["{twin}", "{display}", "{audio}", {{pf: "{pf}", vf: 2}}]
 qemu: {{cgroup_device_acl: {{vfio_groups: true}}}}
+allow: [{{device: "{display}", because: console}}]
 """, 0)
         equal(machine.driver(twin), "vfio-pci", "driver of the function by address")
         equal(machine.driver(other), "e1000e", "driver of its twin")

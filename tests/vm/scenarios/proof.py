@@ -42,6 +42,7 @@ version: 1
 modules: [vfio_pci]
 sriov: [{{device: "{pf}", vfs: 2}}]
 vfio_pci: {{devices: [{{pf: "{pf}", vf: 1}}, "{display}", "{audio}"]}}
+allow: [{{device: "{display}", because: console}}]
 """, 0)
         vf = vfs(machine, pf)[1]
     with scenario.step("start a guest with the VF and one with the group"):
