@@ -5,11 +5,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{FileKind, HostError, Reach, ReadHost, StuckWrite};
+use crate::initramfs::Image;
 use crate::plan::{FileState, Reason};
 
 /// A value of at most so many bytes is recorded as it is, a longer one by its hash.
@@ -48,6 +50,10 @@ impl Inputs {
             let answers = self.0.entry(path.to_string_lossy().into_owned()).or_default();
             answers.entry(question).or_insert(answer);
         }
+    }
+
+    fn has(&self, path: &Path, question: Question) -> bool {
+        self.0.get(path.to_string_lossy().as_ref()).is_some_and(|answers| answers.contains_key(&question))
     }
 
     /// What is no longer as it was, one reason for each path.
@@ -182,6 +188,14 @@ impl ReadHost for RecordingHost<'_> {
             |names: &Option<Vec<String>>| names.as_ref().map(|names| digest(names.join(" ").as_bytes()));
         self.note(path, Question::Names, self.host.list(path), tell)
     }
+
+    fn image(&self, path: &Path) -> Result<Option<Rc<Image>>, HostError> {
+        // Its bytes are the input, read once; what they unpack to is the host's to remember.
+        if !self.inputs.borrow().has(path, Question::Content) {
+            self.read(path)?;
+        }
+        self.host.image(path)
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +245,49 @@ mod tests {
     fn what_changes_by_itself_is_no_input() {
         let volatile = [("/proc/modules", "vfio 1\n"), ("/sys/x/operstate", "up\n")];
         assert_eq!(changes(&[], &volatile), [""; 0]);
+    }
+
+    /// An image, and how often it was read and unpacked.
+    #[derive(Default)]
+    struct Counting(std::cell::Cell<(u32, u32)>);
+
+    impl ReadHost for Counting {
+        fn reach(&self) -> Reach {
+            Reach::Machine
+        }
+        fn read(&self, _: &Path) -> Result<Option<Vec<u8>>, HostError> {
+            let (read, unpacked) = self.0.get();
+            self.0.set((read + 1, unpacked));
+            Ok(Some(b"an image".to_vec()))
+        }
+        fn file_state(&self, _: &Path) -> Result<FileState, HostError> {
+            Ok(FileState::Absent)
+        }
+        fn kind(&self, _: &Path) -> Result<Option<FileKind>, HostError> {
+            Ok(None)
+        }
+        fn read_link(&self, _: &Path) -> Result<Option<PathBuf>, HostError> {
+            Ok(None)
+        }
+        fn list(&self, _: &Path) -> Result<Option<Vec<String>>, HostError> {
+            Ok(None)
+        }
+        fn image(&self, _: &Path) -> Result<Option<Rc<Image>>, HostError> {
+            let (read, unpacked) = self.0.get();
+            self.0.set((read, unpacked + 1));
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn an_image_is_read_once_and_unpacked_by_the_host_which_remembers_it() {
+        let host = Counting::default();
+        let recording = RecordingHost::new(&host);
+        for _ in 0..3 {
+            recording.image(Path::new("/boot/initrd.img-6.12")).unwrap();
+        }
+        assert_eq!(host.0.get(), (1, 3));
+        assert!(recording.inputs().has(Path::new("/boot/initrd.img-6.12"), Question::Content));
     }
 
     #[test]
