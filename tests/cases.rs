@@ -261,7 +261,7 @@ fn on_the_machine(place: &Path) -> String {
         memory: &mut Memory::default(),
         progress: &mut Silent,
         wait: std::time::Duration::ZERO,
-        scan: None,
+        known: None,
         saved: None,
     };
     let outcome = engine.run(&mut host).expect("a run");

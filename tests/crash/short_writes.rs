@@ -23,6 +23,7 @@ struct Ended {
 }
 
 /// Applies, with the `nth` write to a file cut to half of its length; 0 cuts none.
+#[expect(clippy::zombie_processes, reason = "waitpid, which tells of stops as well, reaps it")]
 fn applied_with(place: &Place, nth: usize) -> Ended {
     // It stops itself, so that it can be attached to before it does anything.
     let mut command = bare("sh", place.0.path());
