@@ -6,7 +6,7 @@
 //! owner is: the change is refused until the owner lets go, or until the document consents (`because: other-owner`).
 //! A kernel argument has no device to consent for: the owner has to let go of it.
 //!
-//! To add one: `owners/NAME.rs` with a type that implements [`Owner`], and its line in `OWNERS`.
+//! To add one: `owners/NAME.rs` with a type that implements `Owner`, and its line in `OWNERS`.
 
 mod driverctl;
 mod judge;
