@@ -34,7 +34,7 @@ def build(directory, variant, log):
     bootstrap(directory, root, variant)
     with open(disk, "wb") as file:
         file.truncate(SIZE)
-    subprocess.run(["/sbin/sfdisk", "-q", disk], input=LAYOUT, text=True, check=True)
+    subprocess.run(["/sbin/sfdisk", "-q", disk], input=LAYOUT.format(second=variant.second), text=True, check=True)
     blocks = (SIZE - ROOT_OFFSET - (1 << 20)) // 4096
     subprocess.run(
         ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-U", UUID, "-O", "^orphan_file,^metadata_csum_seed",

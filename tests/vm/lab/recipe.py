@@ -8,11 +8,12 @@ PACKAGES = """
 # Another kernel of the same release; its .deb lies in the image, for a scenario that installs it.
 SECOND_KERNEL = "linux-image-rt-amd64"
 SECOND_KERNEL_AT = "/usr/local/share/second-kernel"
-# GPT: 1 MiB for GRUB's core image, the ESP, the rest for the root file system.
+# GPT: 1 MiB for GRUB's core image, room for an ESP, the rest for the root file system. Only where there is an ESP has its
+# partition that type: systemd mounts what has it as soon as somebody looks at /efi.
 LAYOUT = """\
 label: gpt
 start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649
-start=4096, size=1048576, type=uefi
+start=4096, size=1048576, type={second}
 start=1052672, type=linux
 """
 ROOT_OFFSET, SIZE = 1052672 * 512, 5 << 30

@@ -9,12 +9,14 @@ from .recipe import BOOT_LOADER, FILES, PACKAGES
 
 @dataclass(frozen=True)
 class Variant:
-    """`name` is in the file name of the image, `boot_loader` what the guest itself runs in its first boot."""
+    """`name` is in the file name of the image, `boot_loader` what the guest itself runs in its first boot, `second` the
+    type of the disk's second partition."""
 
     name: str
     packages: tuple
     files: tuple
     boot_loader: str
+    second: str
 
     def fingerprint(self):
         """Changes with everything that goes into the image."""
@@ -22,11 +24,11 @@ class Variant:
             return hashlib.sha256(source.read() + repr(self).encode()).hexdigest()[:16]
 
 
-def like_base(name, without=(), packages=(), files=None, boot_loader=BOOT_LOADER):
+def like_base(name, without=(), packages=(), files=None, boot_loader=BOOT_LOADER, second="linux"):
     """The recipe's host without these packages or files, and with these."""
     kept = {path: text for path, text in FILES.items() if not path.startswith(without)}
     return Variant(name, tuple(package for package in PACKAGES if package not in without) + packages,
-                   tuple(sorted({**kept, **(files or {})}.items())), boot_loader)
+                   tuple(sorted({**kept, **(files or {})}.items())), boot_loader, second)
 
 
 VIRTUALISATION = ("qemu-system-x86", "libvirt-daemon-system", "libvirt-clients", "python3")
@@ -43,6 +45,7 @@ SYSTEMD_BOOT = like_base(
     "systemd-boot",
     without=("grub-pc", "/etc/default/grub", *VIRTUALISATION),
     packages=("systemd-boot", "dosfstools"),
+    second="uefi",
     boot_loader="""
 mkfs.vfat -n ESP /dev/vda2
 mkdir /boot/efi
