@@ -171,17 +171,14 @@ fn a_pf_with_vfs_needs_them_gone_first() {
 }
 
 #[test]
-fn host_drivers_in_the_group_are_warned_about() {
-    let warned = |document: Document, host: &_| -> Vec<String> {
-        let (_, warnings) = find(&document, host, &Memory::default());
-        warnings.into_iter().map(|warning| format!("{} {}", warning.subject, warning.reason.code)).collect()
-    };
-    let mut host = machine();
-    assert_eq!(warned(devices(&[device(GPU)]), &host), [format!("{AUDIO} group-not-viable")]);
-    assert_eq!(warned(devices(&[device(GPU), device(AUDIO)]), &host), Vec::<String>::new());
+fn a_group_is_not_divided_between_guests_and_a_host_driver() {
+    let gpu = format!("bindings {GPU}");
+    let mut host = machine_with_companion();
+    assert_eq!(verdict(&devices(&[device(GPU)]), &host, &gpu), "refused: handed-over");
+    assert!(verdict(&devices(&[device(GPU), device(AUDIO)]), &host, &gpu).starts_with("change"));
     for harmless in ["-", "pci-stub", "vfio-pci"] {
         set(&mut host, AUDIO, harmless, "(null)");
-        assert_eq!(warned(devices(&[device(GPU)]), &host), Vec::<String>::new());
+        assert!(verdict(&devices(&[device(GPU)]), &host, &gpu).starts_with("change"), "{harmless}");
     }
 }
 

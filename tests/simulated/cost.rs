@@ -75,7 +75,7 @@ fn touched(document: &Document, host: &SimulatedHost<'_>) -> BTreeMap<PciAddress
 
 /// The machine with a bus full of other functions.
 fn crowded() -> SimulatedHost<'static> {
-    let mut host = machine();
+    let mut host = machine_with_companion();
     for device in 0..32 {
         for function in 0..8 {
             let address = address(&format!("0001:80:{device:02x}.{function}"));

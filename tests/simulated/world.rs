@@ -12,7 +12,7 @@ use reconcile::resources::sriov::SriovCounts;
 use reconcile::resources::{Observer, Resource};
 use reconcile::types::{DeviceRef, Entry, IommuGroup, PciAddress, Pin, PinnedDevice, Place};
 
-/// A NIC with VFs, its twin, two GPUs that share a group with an audio function, a bridge, a NIC without IOMMU.
+/// A NIC with VFs, its twin, two GPUs, one with an audio function in a group of its own, a bridge, a NIC without IOMMU.
 pub(crate) const PF: &str = "0000:03:00.0";
 pub(crate) const PF_TWIN: &str = "0000:06:00.0";
 pub(crate) const GPU: &str = "0000:04:00.0";
@@ -35,7 +35,7 @@ pub(crate) fn machine() -> SimulatedHost<'static> {
         (BRIDGE, "8086:1e10", 0x06_0400, Some(1), "pcieport"),
         (PF, "8086:10c9", 0x02_0000, Some(20), "igb"),
         (GPU, "10de:11bf", 0x03_0000, Some(45), "nouveau"),
-        (AUDIO, "10de:0e0a", 0x04_0300, Some(45), "snd_hda_intel"),
+        (AUDIO, "10de:0e0a", 0x04_0300, Some(47), "snd_hda_intel"),
         (GPU_TWIN, "10de:11bf", 0x03_0000, Some(46), "nouveau"),
         (PF_TWIN, "8086:10c9", 0x02_0000, Some(21), "igb"),
         (NO_GROUP, "8086:10d3", 0x02_0000, None, "e1000e"),
@@ -73,6 +73,13 @@ pub(crate) fn machine() -> SimulatedHost<'static> {
         "/etc/systemd/system/multi-user.target.wants/reconcile.service",
         "/usr/lib/systemd/system/reconcile.service",
     );
+    host
+}
+
+/// The same with the audio function in the group of its GPU.
+pub(crate) fn machine_with_companion() -> SimulatedHost<'static> {
+    let mut host = machine();
+    host.put_in_group(address(AUDIO), IommuGroup::Number(45));
     host
 }
 
