@@ -138,7 +138,7 @@ fn a_second_run_leaves_a_function_alone_on_which_a_write_still_hangs() {
     machine.kernel().tree.put_file(&format!("/proc/{pid}/cmdline"), words, 0o444);
     for arguments in [&["--yes"][..], &["status"], &["--dry-run"]] {
         let run = expect(machine.run(arguments), FAILED);
-        assert!(run.stdout.contains(&format!("pid {pid} waits in the kernel")), "{}", run.told());
+        assert!(run.stdout.contains(&format!("sriov_numvfs has not returned (pid {pid}")), "{}", run.told());
         let again =
             |event: &Event| matches!(event, Event::Attribute { path, .. } if path.contains("sriov_numvfs"));
         assert!(!run.events.iter().any(again), "{}", run.told());

@@ -144,6 +144,7 @@ mapping! {
         /// The function: an address, a filter, a mapping with a pin, or a VF of a PF.
         device: At<ShortOrLong<Entry<Selector>, RawDevice>>,
         /// What may be lost: one word or a list of words, as the refusal names them.
+        #[schemars(extend("minItems" = 1))]
         because: OneOrMany<Entry<Because>>,
     }
 }

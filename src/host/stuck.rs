@@ -168,7 +168,11 @@ pub(super) fn holds_lock(stuck: &[StuckWrite], function: PciAddress, host: &dyn 
 #[allow(clippy::disallowed_methods)] // Of this machine, whatever tree is worked on.
 pub(super) fn waits(pid: u32) -> String {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let mut words = vec![format!("pid {pid} ({})", read("comm").trim())];
+    let name = read("comm");
+    let mut words = vec![match name.trim() {
+        "" => format!("pid {pid}"),
+        name => format!("pid {pid} ({name})"),
+    }];
     words.extend(state(&read("stat")).map(|state| format!("state {state}")));
     let place = read("wchan");
     if !place.is_empty() && place != "0" {
